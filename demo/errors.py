@@ -1,0 +1,31 @@
+"""Every error the demo raises on purpose. A class's docstring is its message: what happened, what it means, what to do.
+
+A message's `{names}` are filled with the facts given by keyword where the error is raised.
+"""
+
+
+class DemoError(Exception):
+    """The demo failed, so what it was asked for is not there; read the cause above and run it again."""
+
+    def __init__(self, message: str | None = None, **facts: object) -> None:
+        super().__init__(message if message is not None else (type(self).__doc__ or "").format(**facts))
+
+
+class PostgresMissingError(DemoError):
+    """PostgreSQL {major} is not on this machine, so no server can start; run `pip install 'pgsegments[demo]'`."""
+
+
+class AccountMissingError(DemoError):
+    """PostgreSQL refuses to run as root and neither {names} exists to run it instead; run this as an ordinary user."""
+
+
+class ForeignFolderError(DemoError):
+    """The folder {folder} belongs to somebody else, so it cannot be trusted; remove it or run this as its owner."""
+
+
+class StartError(DemoError):
+    """PostgreSQL did not start in {folder}, so nothing can connect; mend what it says here and start it again: {log}"""
+
+
+class StopError(DemoError):
+    """PostgreSQL still runs in {folder} as processes {pids}, so its files are in use; stop it by mode immediate."""

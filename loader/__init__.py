@@ -1,0 +1,1 @@
+"""Loads segment events from NDJSON into PostgreSQL by COPY."""

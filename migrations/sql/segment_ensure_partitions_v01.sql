@@ -1,0 +1,39 @@
+-- Called in a transaction of its own: ATTACH holds a lock (against DDL and VACUUM of the parent, not against reading or loading)
+-- until it commits. Two callers at once wait for each other here; one that finds nothing missing takes no lock.
+create function segment_ensure_partitions(first_day date, last_day date) returns void
+language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC'
+as $$
+#variable_conflict use_variable
+declare
+  since constant date := greatest(first_day, (select s.first_day from segment_settings s));
+  needed record;
+begin
+  if first_day is null or last_day is null or last_day > '9999-12-31' or last_day - since > 1000 then
+    raise exception 'Partitions from % to % were asked for, which is more than 1000 days.', first_day, last_day
+      using errcode = 'SG004',
+            hint = 'Ask for the days that the events need, in several calls.';
+  end if;
+
+  for needed in
+    select parent, day, format('%s_%s', parent, to_char(day, 'YYYYMMDD')) as name
+    from (
+      select 'segment_events' as parent, generate_series(since, last_day, '1 day')::date as day
+      union all
+      select 'segment_outcomes', generate_series(current_date, current_date + 1, '1 day')::date
+    ) days
+    where to_regclass(format('%s_%s', parent, to_char(day, 'YYYYMMDD'))) is null
+    order by 1, 2
+  loop
+    perform pg_advisory_xact_lock('segment_settings'::regclass::integer, 1);
+    if to_regclass(needed.name) is null then
+      perform segment_add_partition(
+        needed.parent, needed.name, quote_literal(needed.day::timestamptz), quote_literal((needed.day + 1)::timestamptz)
+      );
+    end if;
+  end loop;
+end $$;
+
+revoke execute on function segment_ensure_partitions(date, date) from public;
+grant execute on function segment_ensure_partitions(date, date) to segment_loader;
+
+comment on function segment_ensure_partitions(date, date) is 'Makes the partitions for events of these UTC days, both included, and for outcomes of today and tomorrow, where they are missing. The loader calls it; who loads by plain SQL alone calls it daily.';
