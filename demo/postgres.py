@@ -116,12 +116,12 @@ class Server:
 
     def start(self) -> None:
         """Start, recover if need be, and return once connections are accepted; a running server is left alone."""
-        self.home.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self.home.parent):
-            child = None if self.running() else self._launch()
-            _wait(lambda: self.ready() or bool(child and child.poll() is not None), self.timeout)
-            if not self.ready():
-                raise self._not_started(self._log_tail())
+        try:
+            self.home.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self.home.parent):
+                self._start()
+        except OSError as error:
+            raise self._not_started(str(error)) from error
 
     def running(self) -> bool:
         """Whether there is a postmaster; it may still be recovering."""
@@ -191,13 +191,21 @@ class Server:
         """The postmaster and every child, even one that a killed postmaster left: all work in the data directory."""
         return {int(process.name) for process in Path("/proc").glob("[0-9]*") if _serves(process, self.data)}
 
+    def _start(self) -> None:
+        child = None if self.running() else self._launch()
+        _wait(lambda: self.ready() or bool(child and child.poll() is not None), self.timeout)
+        if not self.ready():
+            raise self._not_started(self._log_tail())
+
     def _launch(self) -> subprocess.Popen[bytes]:
         self._prepare()
         tether = functools.partial(_die_with, os.getpid()) if self.die_with_parent else None
         arguments = ("-D", self.data, f"--config-file={self.folder / 'postgresql.conf'}")
-        with open(self.folder / "server.log", "ab", opener=_open_private) as log:
-            streams = {"stdout": log, "stderr": log}
-            child = self._spawn("postgres", *arguments, **streams, preexec_fn=tether, start_new_session=True)
+        log_file = self.folder / "server.log"
+        log_file.touch(0o600)
+        with log_file.open("ab") as log:
+            options = {"stdout": log, "stderr": log, "preexec_fn": tether, "start_new_session": True}
+            child = self._spawn("postgres", *arguments, **options)
         _children.append(child)
         return child
 
@@ -205,16 +213,14 @@ class Server:
         """Run one of the programs as the account, with nothing of this process's environment."""
         environment = {"PATH": os.defpath, "LC_ALL": "C"}
         options |= _account() | {"stdin": subprocess.DEVNULL, "cwd": self.folder, "env": environment}
-        try:
-            return subprocess.Popen([self.bin / program, *arguments], **options)  # noqa: S603 - no shell reads them
-        except OSError as error:
-            raise self._not_started(str(error)) from error
+        return subprocess.Popen([self.bin / program, *arguments], **options)  # noqa: S603 - no shell reads them
 
     def _prepare(self) -> None:
         folder = self.folder
         _claim(folder)
         if folder != self.home:
-            self.home.unlink(missing_ok=True)
+            if self.home.is_symlink():
+                self.home.unlink()
             self.home.symlink_to(folder)
         self._copy_programs()
         if not self.socket.exists():
@@ -222,8 +228,10 @@ class Server:
         if not self.data.exists():
             self._initialise()
         self._clear_stale_pid_file()
-        (folder / "postgresql.conf").write_text("".join(f"{k} = '{v}'\n" for k, v in self._settings().items()))
-        (folder / "postgresql.conf").chmod(0o644)
+        settings = self._settings(lz4=self._has_lz4())
+        configuration = folder / "postgresql.conf"
+        configuration.write_text("".join(f"{name} = '{value}'\n" for name, value in settings.items()))
+        configuration.chmod(0o644)
 
     def _copy_programs(self) -> None:
         old, new, copy = self.folder / "postgresql", self.folder / "postgresql.new", self._copy()
@@ -252,11 +260,10 @@ class Server:
     def _clear_stale_pid_file(self) -> None:
         # PostgreSQL will not start while the process it names is alive, whatever that is by now. Deleting it is safe
         # only after the last process that could write to the data has gone.
-        if not _wait(lambda: not self._processes(), self.timeout):
-            raise self._not_gone()
+        self._await_end()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _settings(self) -> dict[str, str]:
+    def _settings(self, lz4: bool) -> dict[str, str]:
         """The whole configuration; what is not here has PostgreSQL's default."""
         return {
             "listen_addresses": "",
@@ -275,7 +282,7 @@ class Server:
             "checkpoint_completion_target": "0.9",
             "timezone": "UTC",
             "log_timezone": "UTC",
-        } | ({"wal_compression": "lz4"} if self._has_lz4() else {})
+        } | ({"wal_compression": "lz4"} if lz4 else {})
 
     def _has_lz4(self) -> bool:
         question = ("-C", "wal_compression", "-D", self.data, "-c", "wal_compression=lz4")
@@ -286,8 +293,11 @@ class Server:
         pid = self.pid()
         if pid is not None:
             os.kill(pid, number)
+        self._await_end()
+
+    def _await_end(self) -> None:
         if not _wait(lambda: not self._processes(), self.timeout):
-            raise self._not_gone()
+            raise errors.StopError(folder=self.folder, pids=sorted(self._processes()))
         _children[:] = [child for child in _children if child.poll() is None]
 
     def _log_tail(self) -> str:
@@ -295,9 +305,6 @@ class Server:
 
     def _not_started(self, log: str) -> errors.StartError:
         return errors.StartError(folder=self.folder, log=log)
-
-    def _not_gone(self) -> errors.StopError:
-        return errors.StopError(folder=self.folder, pids=sorted(self._processes()))
 
 
 def _major(folder: Path) -> int:
@@ -368,16 +375,11 @@ def _give(folder: Path) -> None:
         os.chown(folder, account["user"], account["group"])
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _copy_wheel(installation: Path, target: Path) -> None:
     """Copy the wheel's programs and the libraries beside them; for all to read but only us to write."""
     package = installation.parents[1]
-    sources = [installation, *(installation.parent / name for name in ("lib", "share")), *package.parent.glob("*.libs")]
-    wanted = [source for source in sources if source.parent != package.parent or source.name == f"{package.name}.libs"]
-    for source in wanted:
+    libraries = package.with_name(f"{package.name}.libs")
+    for source in (installation, installation.with_name("lib"), installation.with_name("share"), libraries):
         shutil.copytree(source, target / source.relative_to(package.parent), ignore=shutil.ignore_patterns("*.a"))
     for path in (target, *target.rglob("*")):
         path.chmod(0o755)

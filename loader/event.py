@@ -37,12 +37,12 @@ some ten thousand with its default stack, so that whoever reads an event back ru
 Bytes = bytes  # for a class with a field of that name
 
 
-_FIELDS = frozenset(("event", "timestamp", "user", "segment", "value", "remove"))
-_SEGMENT_FIELDS = frozenset(("vendor", "name"))
+NAMED = frozenset(("event", "timestamp", "user", "segment", "value", "remove"))
+NAMED_IN_SEGMENT = frozenset(("vendor", "name"))
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIMESTAMP = re.compile(
-    "([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    "(?:[.]([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+    "([0-9]{4}-[0-9]{2}-[0-9]{2})T((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    "(?:[.]([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # Every escape of a valid document in turn, so that an escaped backslash before a `u` is not taken for a `\u`.
@@ -52,6 +52,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[][{}]")
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _MICROSECOND_DIGITS = 6
+_DATE_TIME = "an RFC 3339 date-time with its offset"
 _QUOTED = 40
 
 
@@ -172,6 +173,13 @@ def _document(text: str) -> dict[str, Any]:
     return document
 
 
+def check_value(text: str) -> None:
+    """Check that a valid JSON value within a line's objects is not nested too deep and has no duplicate keys."""
+    if text.count("[") + text.count("{") > MAX_DEPTH - 2:
+        _too_deep()
+    _DECODER.decode(text)
+
+
 def _check_depth(text: str) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
@@ -220,31 +228,45 @@ def _event(document: dict[str, Any]) -> str:
 
 def _timestamp(document: dict[str, Any]) -> tuple[str, datetime]:
     text = document.get("timestamp")
-    match = _TIMESTAMP.fullmatch(text) if type(text) is str else None
+    if type(text) is not str:
+        raise Invalid("invalid_timestamp", _wrong(document, "timestamp", _DATE_TIME))
+    return utc(text)
+
+
+def utc(text: str) -> tuple[str, datetime]:
+    """Return the timestamp in UTC, as text that ends in `Z` and as a datetime, or raise Invalid.
+
+    The text is the one that came where PostgreSQL reads it with the same meaning, but for a lower-case `t` or `z` and
+    for `+00:00`.
+    """
+    match = _TIMESTAMP.fullmatch(text.upper())
     if not match:
-        wanted = "an RFC 3339 date-time with its offset"
-        raise Invalid("invalid_timestamp", _wrong(document, "timestamp", wanted))
+        raise Invalid("invalid_timestamp", _wrong({"timestamp": text}, "timestamp", _DATE_TIME))
     try:
         return _utc(match)
     except (ValueError, OverflowError):
         wanted = "an existing day and time within the years 1 to 9999 in UTC"
-        raise Invalid("invalid_timestamp", _wrong(document, "timestamp", wanted)) from None
+        raise Invalid("invalid_timestamp", _wrong({"timestamp": text}, "timestamp", wanted)) from None
 
 
 def _utc(match: re.Match[str]) -> tuple[str, datetime]:
-    """Return the timestamp in UTC: the text that came when PostgreSQL reads it so, else one that it does."""
-    day, clock, fraction, sign, hours, minutes = match.groups()
+    text, day, clock, fraction, offset = match.group(0, 1, 2, 3, 4)
     digits = fraction or ""
+    # Half up, where PostgreSQL goes to the even one.
     micros = int(digits[:_MICROSECOND_DIGITS].ljust(_MICROSECOND_DIGITS, "0"))
-    if sign is None and len(digits) <= _MICROSECOND_DIGITS:
-        return match[0], datetime.fromisoformat(f"{day}T{clock}+00:00").replace(microsecond=micros)
-    # Half up, where PostgreSQL goes to even; it takes offsets below 16 hours only.
     micros += digits[_MICROSECOND_DIGITS : _MICROSECOND_DIGITS + 1] >= "5"
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
-    moment = _shifted(day, clock, timedelta(microseconds=micros) - offset)
-    if offset or len(digits) > _MICROSECOND_DIGITS or sign == "-":
-        return moment.isoformat().removesuffix("+00:00") + "Z", moment
-    return match[0].removesuffix("+00:00") + "Z", moment
+    moment = _shifted(day, clock, timedelta(microseconds=micros) - _offset(offset))
+    if offset in ("Z", "+00:00") and len(digits) <= _MICROSECOND_DIGITS:
+        return text.removesuffix(offset) + "Z", moment
+    # PostgreSQL takes no offset from 16 hours on.
+    return moment.isoformat().removesuffix("+00:00") + "Z", moment
+
+
+def _offset(text: str) -> timedelta:
+    if text == "Z":
+        return timedelta()
+    minutes = int(text[1:3]) * 60 + int(text[4:])
+    return timedelta(minutes=-minutes if text[0] == "-" else minutes)
 
 
 def _shifted(day: str, clock: str, shift: timedelta) -> datetime:
@@ -318,11 +340,11 @@ def _check_limits(moment: datetime, limits: Limits) -> None:
 
 def _extra(text: str, document: dict[str, Any], segment: dict[str, Any]) -> str | None:
     """Return the fields that the contract does not name as the JSON text that came, or None."""
-    if document.keys() <= _FIELDS and segment.keys() <= _SEGMENT_FIELDS:
+    if document.keys() <= NAMED and segment.keys() <= NAMED_IN_SEGMENT:
         return None
     raw = _RAW_FIELDS.decode(text)
-    members = _members(raw, _FIELDS)
-    if inner := _members(_RAW_FIELDS.decode(raw["segment"]), _SEGMENT_FIELDS):
+    members = _members(raw, NAMED)
+    if inner := _members(_RAW_FIELDS.decode(raw["segment"]), NAMED_IN_SEGMENT):
         members.append(f'"segment":{{{",".join(inner)}}}')
     return f"{{{','.join(members)}}}"
 

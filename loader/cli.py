@@ -1,0 +1,245 @@
+"""The loader's commands. Only this module knows click; every error that a user can cause ends here as one sentence."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from secrets import randbits
+from threading import Event
+from types import FrameType
+
+import click
+import psycopg
+from rich.console import Console
+
+from loader.copy import Counts
+from loader.database import check, connect, sentence
+from loader.errors import LoaderError
+generate=None
+from loader.rejects import find_reject, list_rejects
+from loader.source import Source, open_source
+from loader.stream import Options, Stream
+
+PROGRESS_SECONDS = 5.0
+"""How often a line of progress is written where there is no terminal."""
+
+
+class Seconds(click.ParamType):
+    """A duration such as 100ms, 60s, 5m, 2h or 1d, as seconds; a bare number is seconds."""
+
+    name = "duration"
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        text = str(value).strip().lower()
+        number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+        try:
+            seconds = float(number) * self.units[text[len(number) :] or "s"]
+            timedelta(seconds=seconds)
+        except (ValueError, KeyError, OverflowError):
+            self.fail(f"{value!r} is no duration: write it like 100ms, 60s, 5m or 1d.", param, ctx)
+        if seconds < 0:
+            self.fail("A duration cannot be negative.", param, ctx)
+        return seconds
+
+
+class Size(click.ParamType):
+    """A number of bytes such as 65536, 64KiB or 1MiB."""
+
+    name = "size"
+    units = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20}
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        text = str(value).strip().lower()
+        number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+        try:
+            size = int(number) * self.units[text[len(number) :]]
+        except (ValueError, KeyError):
+            self.fail(f"{value!r} is no size: write it like 65536, 64KiB or 1MiB.", param, ctx)
+        if size < 1:
+            self.fail("A size must be at least one byte.", param, ctx)
+        return size
+
+
+class Group(click.Group):
+    """Commands whose errors are sentences on stderr, with exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except LoaderError as error:
+            raise click.ClickException(str(error)) from None
+        except psycopg.Error as error:
+            raise click.ClickException(str(sentence(error))) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has had enough
+            raise SystemExit(0) from None
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pgsegments")
+def main() -> None:
+    """Load segment events into PostgreSQL, where they become memberships.
+
+    The database is the one that psql would use: PGHOST, PGDATABASE, PGUSER, PGSERVICE, …
+    """
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second, in all.  [default: no limit]")
+@click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections to load by; users are split among them.")
+@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Events a batch at most; it also closes at 8 MiB.")
+@click.option("--linger", type=Seconds(), default="100ms", show_default=True, help="How long an event may wait for its batch to fill.")
+@click.option("--source", help="Name under which positions and rejects are kept.  [default: the file's path]")
+@click.option("--max-future", type=Seconds(), default="1d", show_default=True, help="How far ahead of the server's clock a timestamp may be.")
+@click.option("--max-line", type=Size(), default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
+@click.option("--retry-for", type=Seconds(), default="60s", show_default=True, help="How long to wait for a server that went away.")
+@click.option("--json", "as_json", is_flag=True, help="Write the summary to stdout as one JSON object.")
+def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
+    """Load events from FILES, one JSON object a line; from stdin when there are none, or for "-".
+
+    A file is loaded exactly once: stopped or killed at any point and run again, the command goes on where it was; on a file that
+    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on.
+    """
+    names = files or ("-",)
+    if source is not None and len(names) > 1:
+        raise click.UsageError("--source names one source: give it with one file.")
+    sources = [open_source(name, source) for name in names]
+    with stopping_on_signals() as stopping, progress() as show:
+        chosen = Options(max_future=timedelta(seconds=max_future), **options)  # type: ignore[arg-type]
+        with Stream(chosen, stopping, show.counts) as streaming:
+            load_all(streaming, sources, show, as_json)
+
+
+def load_all(streaming: Stream, sources: list[Source], show: "Progress", as_json: bool) -> None:
+    """Load the sources one after the other; the summary tells what was committed, also when the last of it failed."""
+    started = time.monotonic()
+    done = False
+    try:
+        for source in sources:
+            show.say(streaming.open(source))
+            streaming.load(source)
+            if streaming.stopping.is_set():
+                show.say("stopped as asked: run the same command again to go on")
+                break
+        done = True
+    finally:
+        summarise(streaming.counts, time.monotonic() - started, done and not streaming.stopping.is_set(), as_json, show)
+
+
+def summarise(counts: Counts, seconds: float, complete: bool, as_json: bool, show: "Progress") -> None:
+    """Say what was committed: to stderr for people, to stdout as JSON for programs."""
+    rate = counts.loaded / seconds if seconds else 0.0
+    show.say(f"{describe(counts)} in {seconds:.1f} s ({rate:,.0f} events/s)")
+    if as_json:
+        click.echo(json.dumps({**counts._asdict(), "seconds": round(seconds, 3), "complete": complete}))
+
+
+def describe(counts: Counts) -> str:
+    """The counts in words."""
+    return f"{counts.loaded:,} loaded, {counts.duplicates:,} duplicates, {counts.rejected:,} rejected"
+
+
+class Progress:
+    """Tells on stderr how it goes: one live line in a terminal, otherwise a line every few seconds."""
+
+    def __init__(self, console: Console, update: Callable[[str], None], every: float) -> None:
+        self._console = console
+        self._update = update
+        self._every = every
+        self._told_at = self._started_at = time.monotonic()
+        self._told = Counts()
+
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def counts(self, counts: Counts) -> None:
+        """Take note of the counts so far."""
+        now = time.monotonic()
+        if now - self._told_at < self._every or counts == self._told:
+            return
+        rate = sum(counts) - sum(self._told)
+        self._update(f"{describe(counts)} · {rate / (now - self._told_at):,.0f} lines/s")
+        self._told_at, self._told = now, counts
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Progress on stderr, for as long as the block runs."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Progress(console, lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True), PROGRESS_SECONDS)
+        return
+    with console.status("connecting") as status:
+        yield Progress(console, status.update, 0.5)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Event]:
+    """An event that SIGINT and SIGTERM set; a second signal ends the process as usual."""
+    stopping = Event()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@main.group()
+def rejects() -> None:
+    """Lines that are no valid event: what is wrong with them, and where they came from."""
+
+
+@rejects.command("list")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the latest.")
+def rejects_list(limit: int) -> None:
+    """List the latest rejects: number, source, position, code and reason."""
+    with connect() as connection:
+        check(connection)
+        for number, source, position, code, reason in list_rejects(connection, limit):
+            click.echo(f"{number}  {source}:{position}  {code}  {reason}")
+
+
+@rejects.command("show")
+@click.argument("number", type=int)
+def rejects_show(number: int) -> None:
+    """Show one reject with the line as it came, on stdout; what is known of it goes to stderr."""
+    with connect() as connection:
+        check(connection)
+        reject = find_reject(connection, number)
+    click.echo(f"{reject.source}, byte {reject.position}, {reject.length} bytes, rejected {reject.rejected_at:%Y-%m-%dT%H:%M:%SZ}", err=True)
+    click.echo(f"{reject.code}: {reject.reason}", err=True)
+    click.echo(reject.bytes)
+
+
+@main.command("generate")
+@click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second: paces the output and the timestamps.  [default: no limit, 1 ms apart]")
+@click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="How many segments, by a Zipf law.")
+@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="How many users, half-normal.")
+@click.option("--adds", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The share of additions.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]), help="First timestamp, UTC.  [default: now]")
+@click.option("--seed", type=int, help="The same seed and start give the same bytes.  [default: a new one each time]")
+def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: object) -> None:
+    """Write a synthetic stream of events to stdout, most of them adds, two in five restating an earlier one."""
+    first = start.replace(tzinfo=UTC) if start else datetime.now(UTC)
+    events = generate(rate=rate, start=first, seed=randbits(63) if seed is None else seed, **options)  # type: ignore[arg-type]
+    write = click.get_binary_stream("stdout").write
+    click.echo(events, write)
+    _ = chain

@@ -1,0 +1,178 @@
+"""One batch, one transaction: rows by COPY, rejects, counts and positions commit together or not at all.
+
+The fast way COPYs straight into segment_events. Where that meets an event that is there already, the batch goes by a temporary
+table instead, as do the following ones until one is clean again. A row that the server refuses is found by halving and becomes
+a reject. Nothing here retries: a transaction that fails leaves the batch as it was.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+import psycopg
+from psycopg import errors
+
+from loader.database import Connection
+from loader.event import Reject, Row
+
+COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name, value, remove, extra"
+
+INCOMING = """
+create temporary table if not exists segment_incoming (
+  ordinal integer, user_id text collate "C", occurred_at timestamptz, event_id uuid,
+  vendor integer, segment_name text collate "C", value text collate "C", remove boolean, extra jsonb
+)
+"""
+
+NEW = f"""
+insert into segment_events ({COLUMNS})
+select {COLUMNS} from pg_temp.segment_incoming order by ordinal
+on conflict (user_id, occurred_at, event_id) do nothing
+"""  # noqa: S608 - constants
+
+# LIMIT keeps the planner from anything but one look at the key per row: it has no statistics of the temporary table.
+CONFLICTS = """
+select i.ordinal
+from pg_temp.segment_incoming i
+cross join lateral (
+  select vendor, segment_name, value, remove, extra
+  from segment_events
+  where user_id = i.user_id and occurred_at = i.occurred_at and event_id = i.event_id
+  limit 1
+) e
+where (e.vendor, e.segment_name, e.remove, coalesce(e.extra, '{}')) <> (i.vendor, i.segment_name, i.remove, coalesce(i.extra, '{}'))
+  or e.value is distinct from i.value
+order by i.ordinal
+"""
+
+REJECT = """
+insert into segment_rejects (source, position, bytes, length, sha256, code, reason) values (%s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+class Counts(NamedTuple):
+    """What became of a batch's lines."""
+
+    loaded: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """The sum of both."""
+        return Counts(*map(sum, zip(self, other, strict=True)))
+
+
+class Added(NamedTuple):
+    """What became of rows: how many were new, and which are rejects after all."""
+
+    new: int
+    refused: list[Reject]
+
+
+class MissingPartition(Exception):  # noqa: N818 - raised to be tried again, never shown
+    """A day that the batch needs has no partition (any more)."""
+
+
+Adder = Callable[[Connection, Sequence[Row]], Added]
+
+
+def add_fast(connection: Connection, rows: Sequence[Row]) -> Added:
+    """COPY into segment_events; raise UniqueViolation when one of the events is there already."""
+    with connection.cursor() as cursor, cursor.copy(f"copy segment_events ({COLUMNS}) from stdin") as copy:
+        copy.write("".join([row.copy for row in rows]))
+    return Added(len(rows), [])
+
+
+def add_carefully(connection: Connection, rows: Sequence[Row]) -> Added:
+    """Add what is not there yet; what is there with other content is refused as a conflict."""
+    connection.execute(INCOMING)
+    connection.execute("truncate pg_temp.segment_incoming")
+    with connection.cursor() as cursor, cursor.copy("copy pg_temp.segment_incoming from stdin") as copy:
+        copy.write("".join([f"{ordinal}\t{row.copy}" for ordinal, row in enumerate(rows)]))
+    new = connection.execute(NEW).rowcount
+    if new == len(rows):
+        return Added(new, [])
+    reason = "The same event, user and timestamp came before with other content."
+    conflicts = connection.execute(CONFLICTS).fetchall()
+    return Added(new, [rejected(rows[int(str(ordinal))], "conflict", reason) for (ordinal,) in conflicts])
+
+
+def add_halving(connection: Connection, rows: Sequence[Row], add: Adder) -> Added:
+    """Add what the server takes; each row that it refuses becomes a reject with the server's reason."""
+    try:
+        with connection.transaction():
+            return add(connection, rows)
+    except psycopg.Error as error:
+        if not refuses_row(error):
+            raise
+        if len(rows) == 1:
+            return Added(0, [rejected(rows[0], "refused", f"PostgreSQL refuses it: {error.diag.message_primary}.")])
+    half = len(rows) // 2
+    first, second = (add_halving(connection, part, add) for part in (rows[:half], rows[half:]))
+    return Added(first.new + second.new, first.refused + second.refused)
+
+
+def refuses_row(error: psycopg.Error) -> bool:
+    """Whether the fault lies with a row: data exceptions, constraints, program limits, but not the reducer's own."""
+    return (
+        (error.sqlstate or "").startswith(("22", "23", "54"))
+        and not isinstance(error, errors.UniqueViolation)
+        and "segment_reduce" not in (error.diag.context or "")
+    )
+
+
+def lacks_partition(error: psycopg.Error) -> bool:
+    """Whether a partition is missing: of outcomes (SG002), or of events (a check that has no name)."""
+    return error.sqlstate == "SG002" or (error.sqlstate == "23514" and error.diag.constraint_name is None)
+
+
+class Copier:
+    """Writes the batches of one connection, remembering whether the stream has duplicates just now."""
+
+    def __init__(self) -> None:
+        self.careful = False
+
+    def write(self, connection: Connection, source: str, rows: list[Row], rejects: list[Reject]) -> Counts:
+        """Add rows and rejects within the caller's transaction; rows in order of user, which keeps each key's order."""
+        rows.sort(key=attrgetter("user"))
+        added = self._add(connection, rows) if rows else Added(0, [])
+        bad = [*rejects, *added.refused]
+        if bad:
+            with connection.cursor() as cursor:
+                cursor.executemany(REJECT, [reject_values(source, reject) for reject in bad])
+        duplicates = len(rows) - added.new - len(added.refused)
+        return Counts(added.new, duplicates, len(bad))
+
+    def _add(self, connection: Connection, rows: list[Row]) -> Added:
+        try:
+            return self._add_by(connection, rows, add_carefully if self.careful else add_fast)
+        except psycopg.Error as error:
+            if lacks_partition(error):
+                raise MissingPartition from error
+            raise
+
+    def _add_by(self, connection: Connection, rows: list[Row], add: Adder) -> Added:
+        try:
+            with connection.transaction():
+                added = add(connection, rows)
+        except errors.UniqueViolation as error:
+            if self.careful or "segment_reduce" in (error.diag.context or ""):
+                raise
+            self.careful = True
+            return self._add_by(connection, rows, add_carefully)
+        except psycopg.Error as error:
+            if lacks_partition(error) or not refuses_row(error):
+                raise
+            return add_halving(connection, rows, add)
+        self.careful = added.new + len(added.refused) < len(rows)
+        return added
+
+
+def rejected(row: Row, code: str, reason: str) -> Reject:
+    """The reject that a row becomes when the server will not have it."""
+    return Reject(row.position, row.bucket, row.line, len(row.line), None, code, reason)
+
+
+def reject_values(source: str, reject: Reject) -> tuple[object, ...]:
+    """A reject as segment_rejects has it."""
+    return source, reject.position, reject.bytes, reject.length, reject.sha256, reject.code, reject.reason

@@ -1,0 +1,125 @@
+"""Sessions with PostgreSQL that survive it: connections by libpq's environment, retries with a bound, errors as sentences.
+
+`Session.run` may call its work again after a rollback, so the work must be one that can be repeated: either it is a transaction
+of its own, or it finds out first how far it had come.
+"""
+
+import random
+import time
+from collections.abc import Callable, Collection
+from datetime import date
+from itertools import groupby
+from threading import Event
+from typing import TypeVar
+
+import psycopg
+from psycopg import errors
+
+from loader.errors import LoaderError, NoDatabase, NotAllowed, NotMigrated, ServerGone, TooManyCollisions, TooOld
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Result = TypeVar("Result")
+
+REVISION = "0001"
+"""The migration that the loader needs; a later one does as well."""
+
+COLLISIONS = 20
+"""How often a deadlock or a serialization failure is tried again before it is taken for more than bad luck."""
+
+# Class 08: the connection; 53: the server is out of something (disk, memory, connections); 57P01 to 57P03: it stops or starts.
+_AWAY = ("08", "53", "57P01", "57P02", "57P03")
+
+
+class Collision(Exception):  # noqa: N818 - raised to be tried again, never shown
+    """Somebody else committed what this transaction was about to: look again and go on."""
+
+
+def connect() -> Connection:
+    """Connect as psql would; raise NoDatabase with libpq's own words where that fails."""
+    try:
+        return psycopg.connect(autocommit=True, fallback_application_name="pgsegments loader", options="-c timezone=UTC")
+    except psycopg.OperationalError as error:
+        if away(error):
+            raise
+        raise NoDatabase(f"{NoDatabase.__doc__} ({' '.join(str(error).split())})") from None
+
+
+def away(error: psycopg.Error) -> bool:
+    """Whether the server may take the same work later: it was stopped, is starting, or is out of room."""
+    text = error.sqlstate or ("57P03" if "starting up" in str(error) or "shutting down" in str(error) else "")
+    return text.startswith(_AWAY)
+
+
+def check(connection: Connection) -> None:
+    """Raise unless the database is migrated far enough and the role may load."""
+    try:
+        found = connection.execute("select version_num from segment_alembic_version").fetchone()
+    except errors.UndefinedTable:
+        raise NotMigrated from None
+    except errors.InsufficientPrivilege:
+        raise NotAllowed from None
+    if found is None or str(found[0]) < REVISION:
+        raise TooOld
+
+
+def ensure_partitions(connection: Connection, days: Collection[str]) -> None:
+    """Make the partitions of these UTC days, `YYYY-MM-DD`, where they are missing: a call for each run of days on end."""
+    ordinals = sorted(date.fromisoformat(day).toordinal() for day in days)
+    for _, run in groupby(enumerate(ordinals), key=lambda numbered: numbered[1] - numbered[0]):
+        ordinals_of_run = [ordinal for _, ordinal in run]
+        first, last = (date.fromordinal(ordinals_of_run[end]) for end in (0, -1))
+        connection.execute("select segment_ensure_partitions(%s, %s)", [first, last])
+
+
+class Session:
+    """A connection that is made anew when it was lost, for as long as `patience` seconds; `stopping` cuts the wait short."""
+
+    def __init__(self, patience: float, stopping: Event) -> None:
+        self.patience = patience
+        self.stopping = stopping
+        self.on_connect: Callable[[Connection], None] = check
+        self._connection = connect()
+        self.on_connect(self._connection)
+
+    def close(self) -> None:
+        """Close the connection; the session is done."""
+        self._connection.close()
+
+    def run(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` returns, calling it again after a lost connection or a collision, both with a bound."""
+        gone_since: float | None = None
+        collisions = 0
+        while True:
+            try:
+                return work(self._alive())
+            except (Collision, errors.DeadlockDetected, errors.SerializationFailure):
+                collisions += 1
+                if collisions > COLLISIONS:
+                    raise TooManyCollisions from None
+                self.stopping.wait(random.uniform(0, 0.01 * 2 ** min(collisions, 6)))  # noqa: S311 - spreads, hides nothing
+            except (psycopg.OperationalError, NoDatabase) as error:
+                if isinstance(error, psycopg.Error) and not (self._connection.closed or away(error)):
+                    raise
+                gone_since = gone_since or time.monotonic()
+                self._wait(gone_since, error)
+
+    def _alive(self) -> Connection:
+        if self._connection.closed:
+            self._connection = connect()
+            self.on_connect(self._connection)
+        return self._connection
+
+    def _wait(self, gone_since: float, error: Exception) -> None:
+        """Wait a little, or give up: patience is at its end, or the user wants to go."""
+        waited = time.monotonic() - gone_since
+        if waited >= self.patience or self.stopping.wait(min(2.0, 0.1 + waited / 4)):
+            raise ServerGone(f"{ServerGone.__doc__} ({' '.join(str(error).split())})") from None
+
+
+def sentence(error: psycopg.Error) -> LoaderError:
+    """An error of the server that nothing here expects, in its own words."""
+    if isinstance(error, errors.InsufficientPrivilege):
+        return NotAllowed(f"{NotAllowed.__doc__} (The server said: {error.diag.message_primary}.)")
+    said = error.diag.message_primary or " ".join(str(error).split())
+    hint = f" {error.diag.message_hint}." if error.diag.message_hint else ""
+    return LoaderError(f"The server refused: {said}.{hint} What was committed stays.")

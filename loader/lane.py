@@ -1,0 +1,130 @@
+"""A lane: one connection, the buckets of users that it loads, one batch in the making and one in flight.
+
+Users are split among lanes by their bucket, so that a key's events stay in order. The batch in flight is written by the lane's own
+thread; handing over the next one waits for it, which bounds memory at two batches a lane.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from loader.copy import Copier, Counts, MissingPartition
+from loader.database import Collision, Connection, Session, ensure_partitions
+from loader.event import Reject, Row
+from loader.source import ADVANCE, Positions, Source, reread_positions
+
+COUNT = """
+update segment_sources
+set loaded = loaded + %s, duplicates = duplicates + %s, rejected = rejected + %s, updated_at = now()
+where source = %s
+"""
+
+
+@dataclass
+class Batch:
+    """Lines on their way to one commit; `end`: every line of the lane's buckets that starts below it is here or done."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    bytes: int = 0
+    end: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.rejects)
+
+    def add(self, item: Row | Reject) -> None:
+        """Take one more line."""
+        if isinstance(item, Row):
+            self.rows.append(item)
+            self.bytes += len(item.line)
+        else:
+            self.rejects.append(item)
+            self.bytes += len(item.bytes)
+
+    def drop_done(self, positions: Positions) -> None:
+        """Forget the lines that are below their bucket's position: they are committed."""
+        self.rows = [row for row in self.rows if row.position >= positions[row.bucket]]
+        self.rejects = [reject for reject in self.rejects if reject.position >= positions[reject.bucket]]
+
+
+class Lane:
+    """Collects lines into a batch and commits batches one after the other."""
+
+    def __init__(self, session: Session, buckets: list[int]) -> None:
+        self.batch = Batch()
+        self.opened_at: float | None = None
+        self._session = session
+        self._buckets = buckets
+        self._copier = Copier()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lane")
+        self._flight: Future[Counts] | None = None
+        self._known: Positions = {}
+        self._doubtful = False
+
+    def begin(self, source: Source) -> None:
+        """Turn to another source; nothing of an earlier one is left."""
+        self._source = source
+        self._known = {bucket: source.positions[bucket] for bucket in self._buckets}
+        self.batch.end = source.start
+
+    def add(self, item: Row | Reject, now: float) -> None:
+        """Take one more line into the batch in the making."""
+        if self.opened_at is None:
+            self.opened_at = now
+        self.batch.add(item)
+
+    def close_batch(self, end: int) -> Counts:
+        """Send the batch off when the one before has landed; return what that one brought."""
+        counts = self.land()
+        self.batch.end = end
+        self._flight = self._thread.submit(self._session.run, partial(self._commit, batch=self.batch))
+        self.batch, self.opened_at = Batch(end=end), None
+        return counts
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight, or what was has landed."""
+        return self._flight is None or self._flight.done()
+
+    def land(self) -> Counts:
+        """Wait for the batch in flight; return what it brought or raise what went wrong with it."""
+        flight, self._flight = self._flight, None
+        return flight.result() if flight else Counts()
+
+    def shut(self) -> None:
+        """Wait for the thread and close the connection."""
+        self._thread.shutdown(wait=True)
+        self._session.close()
+
+    def _commit(self, connection: Connection, batch: Batch) -> Counts:
+        """Write the batch and move the positions, in one transaction; after a doubtful commit look at the positions first."""
+        if self._doubtful and self._source.seekable:
+            positions = reread_positions(connection, self._source.name)
+            self._known = {bucket: positions[bucket] for bucket in self._buckets}
+            batch.drop_done(positions)
+        self._doubtful = True
+        try:
+            counts = self._write(connection, batch)
+        except MissingPartition as error:
+            ensure_partitions(connection, {row.day for row in batch.rows})
+            raise Collision from error
+        self._doubtful = False
+        return counts
+
+    def _write(self, connection: Connection, batch: Batch) -> Counts:
+        with connection.transaction():
+            counts = self._copier.write(connection, self._source.name, batch.rows, batch.rejects)
+            self._advance(connection, batch.end)
+            if any(counts):
+                connection.execute(COUNT, [*counts, self._source.name])
+        return counts
+
+    def _advance(self, connection: Connection, end: int) -> None:
+        """Move the lane's positions up to `end`; raise Collision when they are not where this lane left them."""
+        if not self._source.seekable:
+            return
+        moved = {bucket: max(end, position) for bucket, position in self._known.items()}
+        values = [list(moved), [self._known[bucket] for bucket in moved], list(moved.values()), self._source.name]
+        if connection.execute(ADVANCE, values).rowcount != len(moved):
+            raise Collision
+        self._known = moved

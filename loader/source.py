@@ -1,0 +1,167 @@
+"""Where lines come from, and how far each source has been read.
+
+A regular file has a position for each of 16 buckets of users, in the database, where it commits with the batches: whatever was
+read before is skipped. Anything else (stdin, a pipe) has none, and relies on the events' identity.
+"""
+
+import hashlib
+import os
+import select
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from psycopg.errors import LockNotAvailable
+
+from loader.database import Connection
+from loader.errors import BadSource, SourceBusy, SourceForgotten
+
+BUCKETS = 16
+CHUNK = 256 * 1024
+FINGERPRINT = 4096
+
+Positions = dict[int, int]
+
+LOCK = "select pg_advisory_lock(hashtextextended('pgsegments source ' || %s, 0))"
+
+LOCK_SECONDS = 3
+"""How long a loader that was killed may take to be gone from the server."""
+
+HOLDER = """
+with key as (select hashtextextended('pgsegments source ' || %s, 0) as id)
+select pid from pg_locks, key
+where locktype = 'advisory' and granted and objsubid = 1
+  and database = (select oid from pg_database where datname = current_database())
+  and (classid::bigint << 32 | objid::bigint) = id
+"""
+
+START = """
+insert into segment_sources (source, fingerprint, fingerprint_length) values (%s, %s, %s)
+on conflict (source) do update set
+  fingerprint = excluded.fingerprint, fingerprint_length = excluded.fingerprint_length,
+  loaded = 0, duplicates = 0, rejected = 0, first_seen_at = now(), updated_at = now()
+"""
+
+START_POSITIONS = """
+insert into segment_source_positions (source, bucket, position) select %s, bucket, 0 from generate_series(0, 15) bucket
+on conflict (source, bucket) do update set position = 0
+"""
+
+# A position moves only from where this loader knows it to be: whoever else moved it has committed these lines already.
+ADVANCE = """
+update segment_source_positions p set position = moved.position
+from unnest(%s::integer[], %s::bigint[], %s::bigint[]) as moved (bucket, known, position)
+where p.source = %s and p.bucket = moved.bucket and p.position = moved.known
+"""
+
+
+@dataclass
+class Source:
+    """One input: its name in the database, its open file, and for a regular file the positions read so far."""
+
+    name: str
+    descriptor: int
+    seekable: bool
+    positions: Positions = field(default_factory=lambda: dict.fromkeys(range(BUCKETS), 0))
+
+    def chunks(self, linger: float) -> Iterator[bytes]:
+        """Yield what there is to read, from the least position on; an empty chunk when nothing came for `linger` seconds."""
+        if self.seekable:
+            os.lseek(self.descriptor, self.start, os.SEEK_SET)
+        while True:
+            ready, _, _ = select.select([self.descriptor], [], [], linger)
+            chunk = os.read(self.descriptor, CHUNK) if ready else b""
+            if ready and not chunk:
+                return
+            yield chunk
+
+    @property
+    def start(self) -> int:
+        """The byte offset to read from: nothing below it is missing."""
+        return min(self.positions.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file now."""
+        return os.fstat(self.descriptor).st_size
+
+    def fingerprint(self, length: int) -> bytes:
+        """SHA-256 of the first `length` bytes."""
+        return hashlib.sha256(os.pread(self.descriptor, length, 0)).digest()
+
+
+def open_source(path: str, name: str | None) -> Source:
+    """Open a file, or stdin for "-"; raise BadSource for what cannot be read or holds nothing."""
+    if path == "-":
+        return Source(name or "-", 0, seekable=False)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadSource(f"{path} cannot be read: {os.strerror(error.errno or 0)}. Name a file of events, or - for stdin.") from None
+    found = os.fstat(descriptor)
+    if stat.S_ISDIR(found.st_mode):
+        raise BadSource(f"{path} is a directory: name the files in it.")
+    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        raise BadSource(f"{path} is empty: there is nothing to load.")
+    return Source(name or str(Path(path).absolute()), descriptor, seekable=stat.S_ISREG(found.st_mode))
+
+
+def lock(connection: Connection, source: Source) -> None:
+    """Take the source for this session, or raise SourceBusy naming the server process that has it."""
+    if not source.seekable:
+        return
+    try:
+        with connection.transaction():
+            connection.execute(f"set local lock_timeout = '{LOCK_SECONDS}s'")
+            connection.execute(LOCK, [source.name])
+    except LockNotAvailable:
+        holder = connection.execute(HOLDER, [source.name]).fetchone()
+        pid = f" (PostgreSQL's process {holder[0]} holds it)" if holder else ""
+        raise SourceBusy(f"Another loader is reading {source.name}{pid}: wait for it, or stop it.") from None
+
+
+def resume(connection: Connection, source: Source) -> str:
+    """Set the source's positions from the database, making or resetting them as needed; say what that means."""
+    if not source.seekable:
+        connection.execute("insert into segment_sources (source) values (%s) on conflict (source) do nothing", [source.name])
+        return f"loading {source.name}"
+    known = connection.execute(
+        "select fingerprint, fingerprint_length from segment_sources where source = %s", [source.name]
+    ).fetchone()
+    positions = read_positions(connection, source.name)
+    if known is None or known[0] is None or not positions:
+        begin(connection, source)
+        return f"loading {source.name}"
+    fingerprint, length = cast(tuple[bytes, int], known)
+    if source.fingerprint(length) != fingerprint or source.size < max(positions.values()):
+        begin(connection, source)
+        return f"{source.name} was replaced by another file: loading it from its beginning"
+    source.positions = positions
+    if source.start >= source.size:
+        return f"{source.name} was loaded already, nothing to do"
+    return f"going on with {source.name} at byte {source.start:,}"
+
+
+def begin(connection: Connection, source: Source) -> None:
+    """Record the source as new: its fingerprint, no counts, every position at the beginning."""
+    length = min(FINGERPRINT, source.size)
+    with connection.transaction():
+        connection.execute(START, [source.name, source.fingerprint(length), length])
+        connection.execute(START_POSITIONS, [source.name])
+
+
+def read_positions(connection: Connection, name: str) -> Positions:
+    """Every bucket's position; empty for a source without any."""
+    rows = connection.execute("select bucket, position from segment_source_positions where source = %s", [name])
+    return cast(Positions, dict(rows.fetchall()))
+
+
+def reread_positions(connection: Connection, name: str) -> Positions:
+    """Every bucket's position, which must be there."""
+    positions = read_positions(connection, name)
+    if len(positions) != BUCKETS:
+        raise SourceForgotten
+    return positions
+

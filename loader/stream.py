@@ -1,0 +1,214 @@
+"""Wires the loader: sources are read and decoded here, lanes commit.
+
+The main thread reads, decodes and hands lines out; each lane has a thread that talks to the server. A batch closes on count, bytes,
+or, once the batch before has landed, on time: so a fast stream makes large batches and a slow one shows up at once.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event
+from typing import cast
+
+from loader.copy import Counts
+from loader.database import Connection, Session, check, ensure_partitions
+from loader.event import Limits, Reject, Row
+from loader.lane import Lane
+from loader.ndjson import Block, Lines, decode
+from loader.source import BUCKETS, Source, lock, resume
+
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+LIMITS_SECONDS = 10.0
+"""How old the server's clock and horizon, as the loader knows them, may become."""
+
+PACE_SECONDS = 0.05
+"""With a rate: how long a burst may be."""
+
+LIMITS = "select clock_timestamp(), horizon, first_day::text from segment_settings"
+COUNTED = "select loaded, duplicates, rejected from segment_sources where source = %s"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to load; times in seconds."""
+
+    rate: float | None = None
+    lanes: int = 2
+    batch_size: int = 30_000
+    linger: float = 0.1
+    max_future: timedelta = timedelta(days=1)
+    max_line: int = 1024 * 1024
+    retry_for: float = 60.0
+
+
+class Clock:
+    """The server's clock and horizon, asked for now and then."""
+
+    def __init__(self, control: Session, max_future: timedelta) -> None:
+        self._control = control
+        self._max_future = max_future
+        self._asked_at = float("-inf")
+        self.first_day = ""
+
+    def limits(self) -> Limits:
+        """Which timestamps are valid at this moment."""
+        now = time.monotonic()
+        if now - self._asked_at > LIMITS_SECONDS:
+            self._asked_at = now
+            self._server_now, self._horizon, self.first_day = self._control.run(ask_limits)
+        since = timedelta(seconds=now - self._asked_at)
+        return Limits(self._server_now + since + self._max_future, self._horizon)
+
+
+def ask_limits(connection: Connection) -> tuple[datetime, datetime | None, str]:
+    """The server's time, the horizon, and the first UTC day with a partition of its own."""
+    return cast(tuple[datetime, datetime | None, str], connection.execute(LIMITS).fetchone())
+
+
+class Stream:
+    """Loads sources one after the other; `stopping`, once set, ends it after the batches in flight."""
+
+    def __init__(self, options: Options, stopping: Event, on_progress: Callable[[Counts], None]) -> None:
+        self.options = options
+        self.stopping = stopping
+        self.on_progress = on_progress
+        self.counts = Counts()
+        self._days: set[str] = set()
+        self._began_at: float | None = None
+        self._paced = 0
+
+    def __enter__(self) -> "Stream":
+        with ExitStack() as undo:
+            self._control = Session(self.options.retry_for, self.stopping)
+            undo.callback(self._control.close)
+            self._lanes: list[Lane] = []
+            for number in range(self.options.lanes):
+                lane = Lane(Session(self.options.retry_for, self.stopping), list(range(number, BUCKETS, self.options.lanes)))
+                self._lanes.append(lane)
+                undo.callback(lane.shut)
+            self._undo = undo.pop_all()
+        self._clock = Clock(self._control, self.options.max_future)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def open(self, source: Source) -> str:
+        """Lock the source and find out how far it was read; return a sentence about that."""
+
+        def relock(connection: Connection) -> None:
+            check(connection)
+            lock(connection, source)
+
+        self._control.run(lambda connection: lock(connection, source))
+        self._control.on_connect = relock
+        return self._control.run(lambda connection: resume(connection, source))
+
+    def load(self, source: Source) -> None:
+        """Load the source from where it is to its end, or until stopping."""
+        self._source = source
+        self._skip_below = max(source.positions.values())
+        self._done = source.start
+        before, counted_before = self.counts, self._counted()
+        for lane in self._lanes:
+            lane.begin(source)
+        self._read(Lines(self.options.max_line, source.start))
+        for lane in self._lanes:
+            self._count(lane.close_batch(self._done))
+        for lane in self._lanes:
+            self._count(lane.land())
+        if source.seekable:  # exact even where a commit had stayed unclear
+            self.counts = before.plus(Counts(*(now - was for now, was in zip(self._counted(), counted_before, strict=True))))
+
+    def _read(self, lines: Lines) -> None:
+        for chunk in self._source.chunks(self.options.linger):
+            self._take_all(lines.feed(chunk), lines.position)
+            self._close_lingering()
+            if self.stopping.is_set():
+                return
+        self._take_all(lines.finish(), lines.position)
+
+    def _take_all(self, pieces: list[Block | Reject], end: int) -> None:
+        """Take pieces that lie one after the other up to `end`, or only the first ones when told to stop."""
+        ends = [piece.position for piece in pieces[1:]] + [end]
+        for piece, piece_end in zip(pieces, ends, strict=False):
+            if self.stopping.is_set():
+                return
+            self._take(piece, piece_end)
+
+    def _take(self, piece: Block | Reject, end: int) -> None:
+        """Decode a piece of the source and hand its lines out."""
+        if isinstance(piece, Reject):
+            self._dispatch([piece], [end])
+            return
+        rows, rejects = decode(piece, self._clock.limits())
+        self._ensure_partitions(rows)
+        items: list[Row | Reject] = sorted([*rows, *rejects]) if rejects else [*rows]
+        ends = [item.position for item in items[1:]] + [end]
+        for start, stop in self._paces(len(items)):
+            self._dispatch(items[start:stop], ends[start:stop])
+
+    def _paces(self, count: int) -> Iterator[tuple[int, int]]:
+        """Cut `count` lines into bursts and wait before each until it is due; without a rate there is one burst."""
+        if self.options.rate is None:
+            yield 0, count
+            return
+        self._began_at = self._began_at or time.monotonic()
+        burst = max(1, int(self.options.rate * PACE_SECONDS))
+        for start in range(0, count, burst):
+            due = self._began_at + self._paced / self.options.rate
+            while not self.stopping.is_set() and (early := due - time.monotonic()) > 0:
+                self.stopping.wait(min(early, self.options.linger))
+                self._close_lingering()
+            if self.stopping.is_set():
+                return
+            stop = min(start + burst, count)
+            self._paced += stop - start
+            yield start, stop
+
+    def _dispatch(self, items: Sequence[Row | Reject], ends: Sequence[int]) -> None:
+        """Give each line to the lane of its bucket, unless it was committed by an earlier run."""
+        now = time.monotonic()
+        lanes, many = self._lanes, len(self._lanes)
+        size = self.options.batch_size
+        for item, end in zip(items, ends, strict=True):
+            if item.position < self._skip_below and item.position < self._source.positions[item.bucket]:
+                continue
+            lane = lanes[item.bucket % many]
+            lane.add(item, now)
+            if len(lane.batch) >= size or lane.batch.bytes >= MAX_BATCH_BYTES:
+                self._count(lane.close_batch(end))
+        self._done = ends[-1]
+
+    def _close_lingering(self) -> None:
+        """Close batches whose first line has waited long enough, and let idle lanes keep up with the others."""
+        now = time.monotonic()
+        for lane in self._lanes:
+            if not lane.idle:
+                continue
+            lingers = lane.opened_at is not None and now - lane.opened_at >= self.options.linger
+            if lingers or self._done - lane.batch.end > MAX_BATCH_BYTES:
+                self._count(lane.close_batch(self._done))
+            else:
+                self._count(lane.land())
+
+    def _ensure_partitions(self, rows: Sequence[Row]) -> None:
+        """Make the partitions that the rows need; days before the first one share a partition that is there."""
+        days = {row.day for row in rows} - self._days
+        if not days:
+            return
+        wanted = {day for day in days if day >= self._clock.first_day}
+        if wanted:
+            self._control.run(lambda connection: ensure_partitions(connection, wanted))
+        self._days |= wanted
+
+    def _counted(self) -> Counts:
+        """What the database has counted for the source."""
+        row = self._control.run(lambda connection: connection.execute(COUNTED, [self._source.name]).fetchone())
+        return Counts(*cast(tuple[int, int, int], row or (0, 0, 0)))
+
+    def _count(self, counts: Counts) -> None:
+        self.counts = self.counts.plus(counts)
+        self.on_progress(self.counts)
