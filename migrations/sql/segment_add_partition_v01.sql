@@ -5,6 +5,7 @@ as $$
 begin
   execute format('create table %I (like %I including all)', partition, parent);
   execute format('create trigger %I before insert or update or delete or truncate on %I for each statement execute function segment_refuse_change()', parent || '_0_append_only', partition);
+  execute format('comment on table %I is %L', partition, format('A partition of %s; never named directly.', parent));
   execute format('alter table %I attach partition %I for values from (%s) to (%s)', parent, partition, lower, upper);
 end $$;
 

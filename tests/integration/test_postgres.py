@@ -214,7 +214,7 @@ def test_two_servers_and_a_stale_pid_file_that_names_the_other(make: Make) -> No
     assert two.running()
 
 
-@pytest.mark.parametrize("garbage", ["", "\n", "postgres\n", "-1\n"])
+@pytest.mark.parametrize("garbage", ["", "postgres\n"])
 def test_a_damaged_pid_file_is_no_problem(make: Make, garbage: str) -> None:
     server = make()
     server.start()

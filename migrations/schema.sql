@@ -1,0 +1,980 @@
+CREATE FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  execute format('create table %I (like %I including all)', partition, parent);
+  execute format('create trigger %I before insert or update or delete or truncate on %I for each statement execute function segment_refuse_change()', parent || '_0_append_only', partition);
+  execute format('comment on table %I is %L', partition, format('A partition of %s; never named directly.', parent));
+  execute format('alter table %I attach partition %I for values from (%s) to (%s)', parent, partition, lower, upper);
+end $$;
+
+ALTER FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) IS 'Adds a partition of segment_events or segment_outcomes for the bounds given.';
+
+CREATE FUNCTION public.segment_begin_batch() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  today constant text := to_char(now() at time zone 'UTC', 'YYYYMMDD');
+  this constant bigint := nextval('segment_batch_id');
+  xact constant bigint := pg_current_xact_id()::text::bigint;
+  known bigint;
+begin
+  if to_regclass('segment_outcomes_' || today) is null then
+    raise exception 'There is no partition for outcomes recorded today (%), so no event can be added.', today
+      using errcode = 'SG002',
+            hint = 'Run daily: select segment_ensure_partitions(current_date, current_date + 1)';
+  end if;
+
+  begin
+    known := currval('segment_batch_transaction');
+  exception when object_not_in_prerequisite_state then
+    known := null;  -- the session's first batch
+  end;
+  if known is distinct from xact then
+    perform setval('segment_batch_transaction', xact), setval('segment_batch_floor', this);
+  end if;
+end $$;
+
+ALTER FUNCTION public.segment_begin_batch() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_begin_batch() IS 'Begins a batch: events added from here on carry its id.';
+
+CREATE FUNCTION public.segment_current_batch() RETURNS bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    AS $$
+begin
+  return pg_catalog.currval('public.segment_batch_id'::pg_catalog.regclass);
+end $$;
+
+ALTER FUNCTION public.segment_current_batch() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_current_batch() IS 'The batch that the running statement''s events belong to.';
+
+CREATE FUNCTION public.segment_end_batch() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  this constant bigint := currval('segment_batch_id');
+  first_id constant bigint := currval('segment_batch_floor');
+  unreduced bigint[];
+begin
+  if first_id < this then
+    unreduced := array(
+      select id from generate_series(first_id, this - 1) as earlier (id)
+      where not exists (select from segment_batches where batch_id = id) order by id
+    );
+    if unreduced <> '{}' and exists (select from segment_events where batch_id = any (unreduced)) then
+      raise exception 'Events were added from within a statement that adds events, so they cannot be told apart as batches.'
+        using errcode = 'SG003',
+              hint = 'Add the events in statements of their own, one after the other.';
+    end if;
+    perform setval('segment_batch_floor', coalesce(unreduced[1], this));
+  end if;
+
+  perform segment_reduce();
+end $$;
+
+ALTER FUNCTION public.segment_end_batch() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_end_batch() IS 'Ends the batch that segment_begin_batch() began, and reduces it.';
+
+CREATE FUNCTION public.segment_ensure_partitions(first_day date, last_day date) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+#variable_conflict use_variable
+declare
+  since constant date := greatest(first_day, (select s.first_day from segment_settings s));
+  needed record;
+begin
+  if first_day is null or last_day is null or last_day > '9999-12-31' or last_day - since > 1000 then
+    raise exception 'Partitions from % to % were asked for, which is more than 1000 days.', first_day, last_day
+      using errcode = 'SG004',
+            hint = 'Ask for the days that the events need, in several calls.';
+  end if;
+
+  for needed in
+    select parent, day, format('%s_%s', parent, to_char(day, 'YYYYMMDD')) as name
+    from (
+      select 'segment_events' as parent, generate_series(since, last_day, '1 day')::date as day
+      union all
+      select 'segment_outcomes', generate_series(current_date, current_date + 1, '1 day')::date
+    ) days
+    where to_regclass(format('%s_%s', parent, to_char(day, 'YYYYMMDD'))) is null
+    order by 1, 2
+  loop
+    perform pg_advisory_xact_lock('segment_settings'::regclass::integer, 1);
+    if to_regclass(needed.name) is null then
+      perform segment_add_partition(
+        needed.parent, needed.name, quote_literal(needed.day::timestamptz), quote_literal((needed.day + 1)::timestamptz)
+      );
+    end if;
+  end loop;
+end $$;
+
+ALTER FUNCTION public.segment_ensure_partitions(first_day date, last_day date) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) IS 'Makes the partitions for events of these UTC days, both included, and for outcomes of today and tomorrow, where they are missing. The loader calls it; who loads by plain SQL alone calls it daily.';
+
+CREATE FUNCTION public.segment_events_begin_batch() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  perform segment_begin_batch();
+  return null;
+end $$;
+
+ALTER FUNCTION public.segment_events_begin_batch() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_events_begin_batch() IS 'Trigger: begins a batch with the owner''s rights.';
+
+CREATE FUNCTION public.segment_events_end_batch() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  perform segment_end_batch();
+  return null;
+end $$;
+
+ALTER FUNCTION public.segment_events_end_batch() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_events_end_batch() IS 'Trigger: ends and reduces the batch with the owner''s rights.';
+
+CREATE FUNCTION public.segment_reduce() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_nestloop TO 'off'
+    AS $$
+declare
+  this constant bigint := currval('segment_batch_id');
+  from_time timestamptz;
+  to_time timestamptz;
+begin
+  -- Only the days that this session wrote to lately, which are the batch's and perhaps some more: with hundreds of partitions
+  -- several times as fast. The oldest partition has no lower bound. No statistics (track_counts off): every day.
+  select
+    coalesce(min(day), '-infinity'),
+    case when max(day) > '-infinity' then max(day) + interval '1 day' else 'infinity' end
+  into from_time, to_time
+  from (
+    select coalesce(
+      to_date(substring(c.relname from '^segment_events_([0-9]{8})'), 'YYYYMMDD')::timestamp at time zone 'UTC', '-infinity'
+    ) as day
+    from pg_inherits i
+    join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'segment_events'::regclass and pg_stat_get_xact_tuples_inserted(c.oid) > 0
+  ) written;
+
+  with batch as materialized (
+    select
+      user_id, vendor, segment_name, seq, occurred_at, event_id, value, remove,
+      count(*) over (partition by user_id, vendor, segment_name) as of_key
+    from segment_events
+    where batch_id = this and occurred_at >= from_time and occurred_at < to_time
+  ),
+
+  -- Keys with several events: which are late within the batch, whether one before them added the user …
+  ranked as (
+    select
+      *,
+      coalesce(occurred_at < max(occurred_at) over earlier, false) as late,
+      coalesce(bool_or(not remove) over earlier, false) as added
+    from batch
+    where of_key > 1
+    window earlier as (
+      partition by user_id, vendor, segment_name order by seq rows between unbounded preceding and 1 preceding
+    )
+  ),
+
+  -- … and which event came before. Late ones are chained among themselves; nobody reads that.
+  chain as materialized (
+    select
+      *,
+      lag(occurred_at) over w as previous_at, lag(event_id) over w as previous_id,
+      lag(value) over w as previous_value, lag(remove) over w as previous_remove
+    from ranked
+    window w as (partition by user_id, vendor, segment_name, late order by seq)
+  ),
+
+  -- A key's events in this batch as one. predecessor_at: when the newest one's predecessor in the batch happened.
+  folded as (
+    select
+      user_id, vendor, segment_name, not remove as member, case when not remove then occurred_at end as first,
+      occurred_at as last, value, not remove as changed, 1::bigint as events,
+      case when value is not null then occurred_at end as value_at, event_id as newest_event_id, value as newest_value,
+      null::timestamptz as predecessor_at
+    from batch
+    where of_key = 1
+    union all
+    select
+      user_id, vendor, segment_name,
+      not (array_agg(remove order by seq desc) filter (where not late))[1],
+      min(occurred_at) filter (where not remove),
+      max(occurred_at),
+      (array_agg(value order by occurred_at desc, seq desc) filter (where value is not null))[1],
+      (array_agg(remove is distinct from coalesce(previous_remove, true) order by seq desc) filter (where not late))[1],
+      count(*),
+      max(occurred_at) filter (where value is not null),
+      (array_agg(event_id order by seq desc) filter (where not late))[1],
+      (array_agg(value order by seq desc) filter (where not late))[1],
+      (array_agg(previous_at order by seq desc) filter (where not late))[1]
+    from chain
+    group by user_id, vendor, segment_name
+  ),
+
+  -- was_last carries predecessor_at to the conflict: excluded holds only the table's columns. In a new row it means nothing,
+  -- which was_event_id, null there, tells.
+  upserted as (
+    insert into segment_memberships as m (
+      user_id, vendor, segment_name, member, first, last, value, changed, events, value_at, newest_event_id, newest_value, was_last
+    )
+    select * from folded order by user_id, vendor, segment_name
+    on conflict (user_id, vendor, segment_name) do update set
+      was_last = m.last,
+      was_member = m.member,
+      was_added = m.first is not null,
+      was_event_id = m.newest_event_id,
+      was_value = m.newest_value,
+      member = case when excluded.last >= m.last then excluded.member else m.member end,
+      first = least(m.first, excluded.first),
+      last = greatest(m.last, excluded.last),
+      value = case when excluded.value_at < m.value_at then m.value else coalesce(excluded.value, m.value) end,
+      value_at = greatest(m.value_at, excluded.value_at),
+      newest_event_id = case when excluded.last >= m.last then excluded.newest_event_id else m.newest_event_id end,
+      newest_value = case when excluded.last >= m.last then excluded.newest_value else m.newest_value end,
+      changed = case
+        when excluded.last < m.last then m.changed
+        when excluded.was_last >= m.last then excluded.changed
+        else excluded.member <> m.member
+      end,
+      events = m.events + excluded.events
+    returning
+      user_id, vendor, segment_name, was_event_id, was_value, was_member, was_added,
+      case when was_event_id is not null then was_last end as was_last
+  ),
+
+  -- Each event with the key's newest event before it: the chain's, unless the table has a newer one.
+  preceded as (
+    select
+      seq, user_id, vendor, segment_name, occurred_at, event_id, value, remove,
+      coalesce(occurred_at < was_last, false) as late, coalesce(was_added, false) as added,
+      was_last as previous_at, was_event_id as previous_id, was_value as previous_value, not was_member as previous_remove
+    from batch
+    join upserted using (user_id, vendor, segment_name)
+    where of_key = 1
+    union all
+    select
+      seq, user_id, vendor, segment_name, occurred_at, event_id, value, remove,
+      late or coalesce(occurred_at < was_last, false), added or coalesce(was_added, false),
+      case when within then previous_at else was_last end,
+      case when within then previous_id else was_event_id end,
+      case when within then previous_value else was_value end,
+      case when within then previous_remove when was_event_id is not null then not was_member end
+    from (
+      select
+        chain.*, was_event_id, was_value, was_member, was_added, was_last,
+        previous_id is not null and coalesce(previous_at >= was_last, true) as within
+      from chain
+      join upserted using (user_id, vendor, segment_name)
+    ) chained
+  ),
+
+  judged as (
+    select
+      *,
+      case
+        when late then 'late'
+        when previous_id is null then case when remove then 'absent' else 'joined' end
+        when remove = previous_remove then 'repeat'
+        when remove then 'left'
+        when added then 'rejoined'
+        else 'joined'
+      end as outcome
+    from preceded
+  ),
+
+  recorded as (
+    insert into segment_outcomes (
+      seq, recorded_at, batch_id, user_id, occurred_at, event_id, vendor, segment_name, value, remove, outcome,
+      previous_event_id, previous_occurred_at, previous_value
+    )
+    select
+      seq, now(), this, user_id, occurred_at, event_id, vendor, segment_name, value, remove, outcome,
+      case when outcome <> 'late' then previous_id end,
+      case when outcome <> 'late' then previous_at end,
+      case when outcome <> 'late' then previous_value end
+    from judged
+    where outcome <> 'repeat'
+    order by seq
+    returning 1
+  )
+
+  -- arrival is drawn when recorded is complete, so while every key of the batch is held: it orders any two batches that share
+  -- one. (As a scalar subquery in the select list recorded would run after nextval.) A batch without events is none.
+  insert into segment_batches (batch_id, arrival, first_seq, last_seq, events, outcomes)
+  select this, nextval('segment_arrival'), first_seq, last_seq, events, outcomes
+  from (select min(seq) as first_seq, max(seq) as last_seq, count(*) as events from batch) counted
+  cross join (select count(*) as outcomes from recorded) told
+  where events > 0;
+end $$;
+
+ALTER FUNCTION public.segment_reduce() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_reduce() IS 'Reduces the current batch into memberships, outcomes and a row of segment_batches, in one statement.';
+
+CREATE FUNCTION public.segment_refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if current_setting('segment.erasing', true) = 'on' then
+    return null;  -- a function that may has set it, until it ends
+  end if;
+  raise exception '% of % is refused: events and outcomes are only ever added, through segment_events.', tg_op, tg_table_name
+    using errcode = 'SG001',
+          hint = 'To take back an event add a newer one; segment_reset() empties everything.';
+end $$;
+
+ALTER FUNCTION public.segment_refuse_change() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_refuse_change() IS 'Trigger: refuses the statement, except within a function that may erase.';
+
+CREATE FUNCTION public.segment_reset() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  perform set_config('segment.erasing', 'on', true);
+  truncate segment_events, segment_memberships, segment_outcomes, segment_batches, segment_rejects, segment_sources, segment_source_positions;
+  perform set_config('segment.erasing', 'off', true);
+  update segment_settings set horizon = null;
+end $$;
+
+ALTER FUNCTION public.segment_reset() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_reset() IS 'Back to pristine: empties events, memberships, outcomes, batches, rejects and sources, and unsets the horizon. The owner''s.';
+
+CREATE TABLE public.segment_alembic_version (
+    version_num character varying(32) NOT NULL
+);
+
+ALTER TABLE public.segment_alembic_version OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_alembic_version IS 'The last migration that ran.';
+
+COMMENT ON COLUMN public.segment_alembic_version.version_num IS 'Its number.';
+
+CREATE SEQUENCE public.segment_arrival
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.segment_arrival OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.segment_arrival IS 'The order in which batches took their keys.';
+
+CREATE SEQUENCE public.segment_batch_floor
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.segment_batch_floor OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.segment_batch_floor IS 'currval: every batch that this session began in its transaction has this id or a greater one.';
+
+CREATE SEQUENCE public.segment_batch_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.segment_batch_id OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.segment_batch_id IS 'Drawn by the trigger before each statement that adds events. No role but the owner may: who could draw an id could slip events past the reducer.';
+
+CREATE SEQUENCE public.segment_batch_transaction
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.segment_batch_transaction OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.segment_batch_transaction IS 'currval: the transaction to which this session''s segment_batch_floor belongs.';
+
+CREATE TABLE public.segment_batches (
+    batch_id bigint NOT NULL,
+    arrival bigint NOT NULL,
+    xact_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    first_seq bigint NOT NULL,
+    last_seq bigint NOT NULL,
+    events bigint NOT NULL,
+    outcomes bigint NOT NULL
+);
+
+ALTER TABLE public.segment_batches OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_batches IS 'One row a reduced batch, that is: a statement that added events.';
+
+COMMENT ON COLUMN public.segment_batches.batch_id IS 'The id that the batch''s events and outcomes carry.';
+
+COMMENT ON COLUMN public.segment_batches.arrival IS 'The order of batches that share a key: a fold over (arrival, seq) repeats the state.';
+
+COMMENT ON COLUMN public.segment_batches.xact_id IS 'The transaction that committed it; means nothing after a dump and restore.';
+
+COMMENT ON COLUMN public.segment_batches.recorded_at IS 'When that transaction began: the time of receipt.';
+
+COMMENT ON COLUMN public.segment_batches.first_seq IS 'The least seq of its events.';
+
+COMMENT ON COLUMN public.segment_batches.last_seq IS 'The greatest seq of its events.';
+
+COMMENT ON COLUMN public.segment_batches.events IS 'How many events it has in segment_events.';
+
+COMMENT ON COLUMN public.segment_batches.outcomes IS 'How many of them have a row in segment_outcomes; the others are repeats.';
+
+CREATE SEQUENCE public.segment_event_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.segment_event_seq OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.segment_event_seq IS 'Arrival of events within the database.';
+
+CREATE TABLE public.segment_events (
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    occurred_at timestamp with time zone NOT NULL,
+    event_id uuid NOT NULL,
+    vendor integer NOT NULL,
+    segment_name text NOT NULL COLLATE pg_catalog."C",
+    value text COLLATE pg_catalog."C",
+    remove boolean DEFAULT false NOT NULL,
+    extra jsonb,
+    seq bigint DEFAULT nextval('public.segment_event_seq'::regclass) NOT NULL,
+    batch_id bigint DEFAULT public.segment_current_batch() NOT NULL,
+    CONSTRAINT segment_events_extra CHECK (((extra IS NULL) OR ((jsonb_typeof(extra) = 'object'::text) AND (NOT (extra ?| ARRAY['event'::text, 'timestamp'::text, 'user'::text, 'value'::text, 'remove'::text])) AND ((NOT (extra ? 'segment'::text)) OR ((jsonb_typeof((extra -> 'segment'::text)) = 'object'::text) AND (NOT ((extra -> 'segment'::text) ?| ARRAY['vendor'::text, 'name'::text]))))))),
+    CONSTRAINT segment_events_segment CHECK (((char_length(segment_name) >= 1) AND (char_length(segment_name) <= 32))),
+    CONSTRAINT segment_events_timestamp CHECK (((occurred_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '10000-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT segment_events_user CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 256))),
+    CONSTRAINT segment_events_value CHECK (((value IS NULL) OR (NOT remove))),
+    CONSTRAINT segment_events_vendor CHECK ((vendor > 0))
+)
+PARTITION BY RANGE (occurred_at);
+
+ALTER TABLE public.segment_events OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_events IS 'Every event, once; append-only, partitioned by the UTC day of occurred_at. COPY or insert the contract''s columns: triggers reduce each statement''s rows as one batch.';
+
+COMMENT ON COLUMN public.segment_events.user_id IS 'The user, 1 to 256 characters.';
+
+COMMENT ON COLUMN public.segment_events.occurred_at IS 'When it happened.';
+
+COMMENT ON COLUMN public.segment_events.event_id IS 'The event''s id; its identity is (event_id, user_id, occurred_at).';
+
+COMMENT ON COLUMN public.segment_events.vendor IS 'The vendor that the segment belongs to, from 1.';
+
+COMMENT ON COLUMN public.segment_events.segment_name IS 'The segment within the vendor, 1 to 32 characters.';
+
+COMMENT ON COLUMN public.segment_events.value IS 'A value associated with the addition; the empty string is one. Never beside remove.';
+
+COMMENT ON COLUMN public.segment_events.remove IS 'True: the user was removed from the segment; otherwise added.';
+
+COMMENT ON COLUMN public.segment_events.extra IS 'Fields that the contract does not name, those of segment under "segment"; null when there are none.';
+
+COMMENT ON COLUMN public.segment_events.seq IS 'Arrival within the database: drawn row by row, in line order within a batch.';
+
+COMMENT ON COLUMN public.segment_events.batch_id IS 'The batch that brought it: one row of segment_batches.';
+
+CREATE TABLE public.segment_outcomes (
+    seq bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    occurred_at timestamp with time zone NOT NULL,
+    event_id uuid NOT NULL,
+    vendor integer NOT NULL,
+    segment_name text NOT NULL COLLATE pg_catalog."C",
+    value text COLLATE pg_catalog."C",
+    remove boolean NOT NULL,
+    outcome text NOT NULL COLLATE pg_catalog."C",
+    previous_event_id uuid,
+    previous_occurred_at timestamp with time zone,
+    previous_value text COLLATE pg_catalog."C",
+    CONSTRAINT segment_outcomes_outcome CHECK ((outcome = ANY (ARRAY['joined'::text, 'rejoined'::text, 'left'::text, 'absent'::text, 'late'::text])))
+)
+PARTITION BY RANGE (recorded_at);
+
+ALTER TABLE public.segment_outcomes OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_outcomes IS 'What each event did, in the order of segment_batches.arrival, then seq; an event with no row here is a repeat. Append-only, partitioned by the UTC day of recorded_at.';
+
+COMMENT ON COLUMN public.segment_outcomes.seq IS 'The event''s seq.';
+
+COMMENT ON COLUMN public.segment_outcomes.recorded_at IS 'When the transaction began that recorded it.';
+
+COMMENT ON COLUMN public.segment_outcomes.batch_id IS 'The event''s batch.';
+
+COMMENT ON COLUMN public.segment_outcomes.user_id IS 'The user.';
+
+COMMENT ON COLUMN public.segment_outcomes.occurred_at IS 'When the event happened.';
+
+COMMENT ON COLUMN public.segment_outcomes.event_id IS 'The event''s id.';
+
+COMMENT ON COLUMN public.segment_outcomes.vendor IS 'The vendor that the segment belongs to.';
+
+COMMENT ON COLUMN public.segment_outcomes.segment_name IS 'The segment within the vendor.';
+
+COMMENT ON COLUMN public.segment_outcomes.value IS 'The event''s value.';
+
+COMMENT ON COLUMN public.segment_outcomes.remove IS 'True: a removal; otherwise an addition.';
+
+COMMENT ON COLUMN public.segment_outcomes.outcome IS 'joined: added for the first time; rejoined: added again after a removal; left: removed; absent: a removal of a user with no event in the segment; late: older than the newest event of its key.';
+
+COMMENT ON COLUMN public.segment_outcomes.previous_event_id IS 'The id of the key''s newest event before this one; null: there was none, or this one is late.';
+
+COMMENT ON COLUMN public.segment_outcomes.previous_occurred_at IS 'When that previous event happened.';
+
+COMMENT ON COLUMN public.segment_outcomes.previous_value IS 'The value of that previous event.';
+
+CREATE VIEW public.segment_event_outcomes AS
+ SELECT e.user_id,
+    e.occurred_at,
+    e.event_id,
+    e.vendor,
+    e.segment_name,
+    e.value,
+    e.remove,
+    e.extra,
+    e.seq,
+    e.batch_id,
+    COALESCE(o.outcome, 'repeat'::text) AS outcome,
+    o.previous_event_id,
+    o.previous_occurred_at,
+    o.previous_value
+   FROM (public.segment_events e
+     LEFT JOIN public.segment_outcomes o ON (((o.seq = e.seq) AND (o.user_id = e.user_id))));
+
+ALTER VIEW public.segment_event_outcomes OWNER TO segment_owner;
+
+COMMENT ON VIEW public.segment_event_outcomes IS 'Every event with its outcome: did it change the status, or was it a repeated add or remove?';
+
+COMMENT ON COLUMN public.segment_event_outcomes.outcome IS 'joined, rejoined, left, absent, late or repeat.';
+
+COMMENT ON COLUMN public.segment_event_outcomes.previous_event_id IS 'The id of the key''s newest event before this one; null: there was none, or the event is late or a repeat.';
+
+CREATE TABLE public.segment_events_older (
+    user_id text CONSTRAINT segment_events_user_id_not_null NOT NULL COLLATE pg_catalog."C",
+    occurred_at timestamp with time zone CONSTRAINT segment_events_occurred_at_not_null NOT NULL,
+    event_id uuid CONSTRAINT segment_events_event_id_not_null NOT NULL,
+    vendor integer CONSTRAINT segment_events_vendor_not_null NOT NULL,
+    segment_name text CONSTRAINT segment_events_segment_name_not_null NOT NULL COLLATE pg_catalog."C",
+    value text COLLATE pg_catalog."C",
+    remove boolean DEFAULT false CONSTRAINT segment_events_remove_not_null NOT NULL,
+    extra jsonb,
+    seq bigint DEFAULT nextval('public.segment_event_seq'::regclass) CONSTRAINT segment_events_seq_not_null NOT NULL,
+    batch_id bigint DEFAULT public.segment_current_batch() CONSTRAINT segment_events_batch_id_not_null NOT NULL,
+    CONSTRAINT segment_events_extra CHECK (((extra IS NULL) OR ((jsonb_typeof(extra) = 'object'::text) AND (NOT (extra ?| ARRAY['event'::text, 'timestamp'::text, 'user'::text, 'value'::text, 'remove'::text])) AND ((NOT (extra ? 'segment'::text)) OR ((jsonb_typeof((extra -> 'segment'::text)) = 'object'::text) AND (NOT ((extra -> 'segment'::text) ?| ARRAY['vendor'::text, 'name'::text]))))))),
+    CONSTRAINT segment_events_segment CHECK (((char_length(segment_name) >= 1) AND (char_length(segment_name) <= 32))),
+    CONSTRAINT segment_events_timestamp CHECK (((occurred_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '10000-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT segment_events_user CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 256))),
+    CONSTRAINT segment_events_value CHECK (((value IS NULL) OR (NOT remove))),
+    CONSTRAINT segment_events_vendor CHECK ((vendor > 0))
+);
+
+ALTER TABLE public.segment_events_older OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_events_older IS 'A partition of segment_events; never named directly.';
+
+COMMENT ON COLUMN public.segment_events_older.user_id IS 'The user, 1 to 256 characters.';
+
+COMMENT ON COLUMN public.segment_events_older.occurred_at IS 'When it happened.';
+
+COMMENT ON COLUMN public.segment_events_older.event_id IS 'The event''s id; its identity is (event_id, user_id, occurred_at).';
+
+COMMENT ON COLUMN public.segment_events_older.vendor IS 'The vendor that the segment belongs to, from 1.';
+
+COMMENT ON COLUMN public.segment_events_older.segment_name IS 'The segment within the vendor, 1 to 32 characters.';
+
+COMMENT ON COLUMN public.segment_events_older.value IS 'A value associated with the addition; the empty string is one. Never beside remove.';
+
+COMMENT ON COLUMN public.segment_events_older.remove IS 'True: the user was removed from the segment; otherwise added.';
+
+COMMENT ON COLUMN public.segment_events_older.extra IS 'Fields that the contract does not name, those of segment under "segment"; null when there are none.';
+
+COMMENT ON COLUMN public.segment_events_older.seq IS 'Arrival within the database: drawn row by row, in line order within a batch.';
+
+COMMENT ON COLUMN public.segment_events_older.batch_id IS 'The batch that brought it: one row of segment_batches.';
+
+CREATE TABLE public.segment_memberships (
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    vendor integer NOT NULL,
+    segment_name text NOT NULL COLLATE pg_catalog."C",
+    member boolean NOT NULL,
+    first timestamp with time zone,
+    last timestamp with time zone NOT NULL,
+    value text COLLATE pg_catalog."C",
+    changed boolean NOT NULL,
+    events bigint NOT NULL,
+    value_at timestamp with time zone,
+    newest_event_id uuid NOT NULL,
+    newest_value text COLLATE pg_catalog."C",
+    was_last timestamp with time zone,
+    was_member boolean,
+    was_added boolean,
+    was_event_id uuid,
+    was_value text COLLATE pg_catalog."C"
+)
+WITH (fillfactor='80');
+
+ALTER TABLE public.segment_memberships OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_memberships IS 'Who is, or was, in which segment: one row a user and segment. A removal is a soft delete: the row stays.';
+
+COMMENT ON COLUMN public.segment_memberships.user_id IS 'The user.';
+
+COMMENT ON COLUMN public.segment_memberships.vendor IS 'The vendor that the segment belongs to.';
+
+COMMENT ON COLUMN public.segment_memberships.segment_name IS 'The segment within the vendor.';
+
+COMMENT ON COLUMN public.segment_memberships.member IS 'The status after the newest event.';
+
+COMMENT ON COLUMN public.segment_memberships.first IS 'When the user was first added, by the least timestamp of the additions; null: never.';
+
+COMMENT ON COLUMN public.segment_memberships.last IS 'When the newest event happened.';
+
+COMMENT ON COLUMN public.segment_memberships.value IS 'The value of the newest event that has one; a removal keeps it.';
+
+COMMENT ON COLUMN public.segment_memberships.changed IS 'The newest event changed the status, that is: it was no repeat and no removal of an unknown user.';
+
+COMMENT ON COLUMN public.segment_memberships.events IS 'How many events the key has had, late ones and repeats included.';
+
+COMMENT ON COLUMN public.segment_memberships.value_at IS 'When the event happened that value comes from.';
+
+COMMENT ON COLUMN public.segment_memberships.newest_event_id IS 'The id of the newest event.';
+
+COMMENT ON COLUMN public.segment_memberships.newest_value IS 'The value of the newest event itself, null when it has none.';
+
+COMMENT ON COLUMN public.segment_memberships.was_last IS 'last before the last batch (the reducer''s).';
+
+COMMENT ON COLUMN public.segment_memberships.was_member IS 'member before the last batch (the reducer''s).';
+
+COMMENT ON COLUMN public.segment_memberships.was_added IS 'Whether first was known before the last batch (the reducer''s).';
+
+COMMENT ON COLUMN public.segment_memberships.was_event_id IS 'newest_event_id before the last batch, null when the key was new in it (the reducer''s).';
+
+COMMENT ON COLUMN public.segment_memberships.was_value IS 'newest_value before the last batch (the reducer''s).';
+
+CREATE SEQUENCE public.segment_reject_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.segment_reject_id OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.segment_reject_id IS 'Numbers the rejects.';
+
+CREATE TABLE public.segment_rejects (
+    reject_id bigint DEFAULT nextval('public.segment_reject_id'::regclass) NOT NULL,
+    source text NOT NULL COLLATE pg_catalog."C",
+    "position" bigint NOT NULL,
+    bytes bytea NOT NULL,
+    length bigint NOT NULL,
+    sha256 bytea,
+    code text NOT NULL COLLATE pg_catalog."C",
+    reason text NOT NULL,
+    rejected_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.segment_rejects OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_rejects IS 'Quarantine: lines that are no valid event, kept as they came.';
+
+COMMENT ON COLUMN public.segment_rejects.reject_id IS 'For loader rejects show.';
+
+COMMENT ON COLUMN public.segment_rejects.source IS 'The loader''s source: a file''s path or the name given.';
+
+COMMENT ON COLUMN public.segment_rejects."position" IS 'Byte offset of the line in its source.';
+
+COMMENT ON COLUMN public.segment_rejects.bytes IS 'The line as it came, without its line end; of an over-long one the first 64 KiB.';
+
+COMMENT ON COLUMN public.segment_rejects.length IS 'Bytes in the whole line.';
+
+COMMENT ON COLUMN public.segment_rejects.sha256 IS 'Hash of the whole line; only where bytes is cut.';
+
+COMMENT ON COLUMN public.segment_rejects.code IS 'What is wrong, for programs: invalid_json, duplicate_key, invalid_user, …, future, expired, conflict, refused.';
+
+COMMENT ON COLUMN public.segment_rejects.reason IS 'What is wrong, for people.';
+
+COMMENT ON COLUMN public.segment_rejects.rejected_at IS 'When the transaction began that recorded it.';
+
+CREATE TABLE public.segment_settings (
+    one boolean DEFAULT true NOT NULL,
+    first_day date DEFAULT (((now() AT TIME ZONE 'UTC'::text))::date - 400) NOT NULL,
+    horizon timestamp with time zone,
+    system_identifier bigint NOT NULL,
+    CONSTRAINT segment_settings_one_check CHECK (one)
+);
+
+ALTER TABLE public.segment_settings OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_settings IS 'What holds for the whole database; one row.';
+
+COMMENT ON COLUMN public.segment_settings.one IS 'Always true: keeps the table at one row.';
+
+COMMENT ON COLUMN public.segment_settings.first_day IS 'First UTC day whose events have a partition of their own; earlier ones share segment_events_older.';
+
+COMMENT ON COLUMN public.segment_settings.horizon IS 'Events older than this are rejected as expired; null until retention has dropped events.';
+
+COMMENT ON COLUMN public.segment_settings.system_identifier IS 'The server on which the database was migrated: positions in another server''s log mean nothing here.';
+
+CREATE TABLE public.segment_source_positions (
+    source text NOT NULL COLLATE pg_catalog."C",
+    bucket smallint NOT NULL,
+    "position" bigint NOT NULL,
+    CONSTRAINT segment_source_positions_bucket_check CHECK (((bucket >= 0) AND (bucket <= 15)))
+);
+
+ALTER TABLE public.segment_source_positions OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_source_positions IS 'How far each source has been read, a hash bucket of users.';
+
+COMMENT ON COLUMN public.segment_source_positions.source IS 'The source, as in segment_sources.';
+
+COMMENT ON COLUMN public.segment_source_positions.bucket IS 'CRC-32 of the user (of a bad line: of its position), modulo 16.';
+
+COMMENT ON COLUMN public.segment_source_positions."position" IS 'Byte offset: every line of the bucket that starts below it is done.';
+
+CREATE TABLE public.segment_sources (
+    source text NOT NULL COLLATE pg_catalog."C",
+    fingerprint bytea,
+    fingerprint_length integer,
+    loaded bigint DEFAULT 0 NOT NULL,
+    duplicates bigint DEFAULT 0 NOT NULL,
+    rejected bigint DEFAULT 0 NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.segment_sources OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_sources IS 'What the loader has read from each source.';
+
+COMMENT ON COLUMN public.segment_sources.source IS 'A file''s absolute path, or the name given with --source.';
+
+COMMENT ON COLUMN public.segment_sources.fingerprint IS 'SHA-256 of the first fingerprint_length bytes: tells a replaced file from one that has grown. Null: a stream without positions.';
+
+COMMENT ON COLUMN public.segment_sources.fingerprint_length IS 'The lesser of 4096 and the file''s size when it was first seen.';
+
+COMMENT ON COLUMN public.segment_sources.loaded IS 'Events that came from it and were new.';
+
+COMMENT ON COLUMN public.segment_sources.duplicates IS 'Events that came from it and were known already.';
+
+COMMENT ON COLUMN public.segment_sources.rejected IS 'Lines that went to segment_rejects.';
+
+COMMENT ON COLUMN public.segment_sources.first_seen_at IS 'When it was first seen; since then, or since the file was replaced, the counts run.';
+
+COMMENT ON COLUMN public.segment_sources.updated_at IS 'When a batch of it was last committed.';
+
+CREATE VIEW public.segment_toggles AS
+ SELECT user_id,
+    occurred_at,
+    event_id,
+    vendor,
+    segment_name,
+    value,
+    remove,
+    seq,
+    batch_id,
+    recorded_at,
+    outcome,
+    previous_event_id,
+    previous_occurred_at,
+    previous_value
+   FROM public.segment_outcomes
+  WHERE (outcome = ANY (ARRAY['left'::text, 'rejoined'::text]));
+
+ALTER VIEW public.segment_toggles OWNER TO segment_owner;
+
+COMMENT ON VIEW public.segment_toggles IS 'Changes of a status that the user has had before: what the webhook gets. In order of segment_batches.arrival, then seq.';
+
+COMMENT ON COLUMN public.segment_toggles.outcome IS 'left or rejoined.';
+
+ALTER TABLE ONLY public.segment_events ATTACH PARTITION public.segment_events_older FOR VALUES FROM (MINVALUE) TO ('400 days before the migration');
+
+ALTER TABLE ONLY public.segment_alembic_version
+    ADD CONSTRAINT segment_alembic_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY public.segment_batches
+    ADD CONSTRAINT segment_batches_arrival_key UNIQUE (arrival);
+
+ALTER TABLE ONLY public.segment_batches
+    ADD CONSTRAINT segment_batches_pkey PRIMARY KEY (batch_id);
+
+ALTER TABLE ONLY public.segment_events
+    ADD CONSTRAINT segment_events_pkey PRIMARY KEY (user_id, occurred_at, event_id);
+
+ALTER TABLE ONLY public.segment_events_older
+    ADD CONSTRAINT segment_events_older_pkey PRIMARY KEY (user_id, occurred_at, event_id);
+
+ALTER TABLE ONLY public.segment_memberships
+    ADD CONSTRAINT segment_memberships_pkey PRIMARY KEY (user_id, vendor, segment_name);
+
+ALTER TABLE ONLY public.segment_outcomes
+    ADD CONSTRAINT segment_outcomes_pkey PRIMARY KEY (seq, user_id, recorded_at);
+
+ALTER TABLE ONLY public.segment_rejects
+    ADD CONSTRAINT segment_rejects_pkey PRIMARY KEY (reject_id);
+
+ALTER TABLE ONLY public.segment_settings
+    ADD CONSTRAINT segment_settings_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY public.segment_source_positions
+    ADD CONSTRAINT segment_source_positions_pkey PRIMARY KEY (source, bucket);
+
+ALTER TABLE ONLY public.segment_sources
+    ADD CONSTRAINT segment_sources_pkey PRIMARY KEY (source);
+
+CREATE INDEX segment_events_batch ON ONLY public.segment_events USING btree (batch_id);
+
+CREATE INDEX segment_events_older_batch_id_idx ON public.segment_events_older USING btree (batch_id);
+
+CREATE INDEX segment_memberships_members ON public.segment_memberships USING btree (vendor, segment_name, user_id) WHERE member;
+
+ALTER INDEX public.segment_events_batch ATTACH PARTITION public.segment_events_older_batch_id_idx;
+
+ALTER INDEX public.segment_events_pkey ATTACH PARTITION public.segment_events_older_pkey;
+
+CREATE TRIGGER segment_events_0_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.segment_events FOR EACH STATEMENT EXECUTE FUNCTION public.segment_refuse_change();
+
+COMMENT ON TRIGGER segment_events_0_append_only ON public.segment_events IS 'Events are never changed or removed.';
+
+CREATE TRIGGER segment_events_0_append_only BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.segment_events_older FOR EACH STATEMENT EXECUTE FUNCTION public.segment_refuse_change();
+
+CREATE TRIGGER segment_events_1_begin_batch BEFORE INSERT ON public.segment_events FOR EACH STATEMENT EXECUTE FUNCTION public.segment_events_begin_batch();
+
+COMMENT ON TRIGGER segment_events_1_begin_batch ON public.segment_events IS 'Every statement that adds events is a batch.';
+
+CREATE TRIGGER segment_events_2_end_batch AFTER INSERT ON public.segment_events FOR EACH STATEMENT EXECUTE FUNCTION public.segment_events_end_batch();
+
+COMMENT ON TRIGGER segment_events_2_end_batch ON public.segment_events IS 'A batch is reduced in the transaction that adds it.';
+
+CREATE TRIGGER segment_outcomes_0_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.segment_outcomes FOR EACH STATEMENT EXECUTE FUNCTION public.segment_refuse_change();
+
+COMMENT ON TRIGGER segment_outcomes_0_append_only ON public.segment_outcomes IS 'Outcomes are never changed or removed.';
+
+CREATE PUBLICATION segment_changes WITH (publish = 'insert', publish_via_partition_root = true);
+
+ALTER PUBLICATION segment_changes OWNER TO segment_owner;
+
+COMMENT ON PUBLICATION segment_changes IS 'Toggles, first adds and first removes.';
+
+CREATE PUBLICATION segment_toggles WITH (publish = 'insert', publish_via_partition_root = true);
+
+ALTER PUBLICATION segment_toggles OWNER TO segment_owner;
+
+COMMENT ON PUBLICATION segment_toggles IS 'Toggles: outcomes left and rejoined.';
+
+ALTER PUBLICATION segment_changes ADD TABLE ONLY public.segment_outcomes (seq, batch_id, user_id, occurred_at, event_id, vendor, segment_name, value, remove, outcome, previous_event_id, previous_occurred_at, previous_value) WHERE ((outcome = ANY (ARRAY['left'::text, 'rejoined'::text, 'joined'::text, 'absent'::text])));
+
+ALTER PUBLICATION segment_toggles ADD TABLE ONLY public.segment_outcomes (seq, batch_id, user_id, occurred_at, event_id, vendor, segment_name, value, remove, outcome, previous_event_id, previous_occurred_at, previous_value) WHERE ((outcome = ANY (ARRAY['left'::text, 'rejoined'::text])));
+
+GRANT ALL ON SCHEMA public TO segment_owner;
+GRANT USAGE ON SCHEMA public TO segment_loader;
+GRANT USAGE ON SCHEMA public TO segment_listener;
+GRANT USAGE ON SCHEMA public TO segment_reader;
+
+REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_begin_batch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_current_batch() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_current_batch() TO segment_loader;
+
+REVOKE ALL ON FUNCTION public.segment_end_batch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) TO segment_loader;
+
+REVOKE ALL ON FUNCTION public.segment_events_begin_batch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_events_end_batch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_reduce() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_reset() FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.segment_alembic_version TO segment_loader;
+GRANT SELECT ON TABLE public.segment_alembic_version TO segment_listener;
+GRANT SELECT ON TABLE public.segment_alembic_version TO segment_reader;
+
+GRANT SELECT ON TABLE public.segment_batches TO segment_listener;
+GRANT SELECT ON TABLE public.segment_batches TO segment_reader;
+
+GRANT USAGE ON SEQUENCE public.segment_event_seq TO segment_loader;
+
+GRANT SELECT ON TABLE public.segment_events TO segment_reader;
+
+GRANT SELECT(user_id),INSERT(user_id) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(occurred_at),INSERT(occurred_at) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(event_id),INSERT(event_id) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(vendor),INSERT(vendor) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(segment_name),INSERT(segment_name) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(value),INSERT(value) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(remove),INSERT(remove) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT(extra),INSERT(extra) ON TABLE public.segment_events TO segment_loader;
+
+GRANT SELECT ON TABLE public.segment_outcomes TO segment_listener;
+GRANT SELECT ON TABLE public.segment_outcomes TO segment_reader;
+
+GRANT SELECT ON TABLE public.segment_event_outcomes TO segment_reader;
+
+GRANT SELECT ON TABLE public.segment_memberships TO segment_reader;
+
+GRANT USAGE ON SEQUENCE public.segment_reject_id TO segment_loader;
+
+GRANT SELECT,INSERT ON TABLE public.segment_rejects TO segment_loader;
+GRANT SELECT ON TABLE public.segment_rejects TO segment_reader;
+
+GRANT SELECT ON TABLE public.segment_settings TO segment_loader;
+GRANT SELECT ON TABLE public.segment_settings TO segment_listener;
+GRANT SELECT ON TABLE public.segment_settings TO segment_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.segment_source_positions TO segment_loader;
+GRANT SELECT ON TABLE public.segment_source_positions TO segment_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.segment_sources TO segment_loader;
+GRANT SELECT ON TABLE public.segment_sources TO segment_reader;
+
+GRANT SELECT ON TABLE public.segment_toggles TO segment_listener;
+GRANT SELECT ON TABLE public.segment_toggles TO segment_reader;

@@ -1,0 +1,132 @@
+"""Real servers for the tests: every PostgreSQL version at hand, each with a migrated template that each test clones.
+
+The process that runs pytest starts the servers before xdist's workers and removes them after; they die with it, by kill -9 too.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.postgres import Server, installations
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = "segments_template"
+SERVERS = "PGSEGMENTS_TEST_SERVERS"
+VERSIONS = [major for major in (18, 16, 15) if major in installations()]
+
+Row = tuple[object, ...]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers, unless this is a worker or nothing will run."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    home = Path(tempfile.mkdtemp(prefix="pgsegments-test-"))
+    servers = [
+        Server(home / str(major), installations()[major], shared_buffers=256, die_with_parent=True) for major in VERSIONS
+    ]
+    config.add_cleanup(lambda: remove(home, servers))
+    for server in servers:
+        server.start()
+        server.create_database(TEMPLATE)
+        migrate(server.environment(TEMPLATE))
+    os.environ[SERVERS] = json.dumps(str(home))
+
+
+def remove(home: Path, servers: list[Server]) -> None:
+    """Leave nothing behind."""
+    for server in servers:
+        server.remove()
+    for left in home.iterdir():
+        left.unlink()  # the lock file
+    home.rmdir()
+
+
+def migrate(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run alembic as a user does; by default `alembic upgrade head`."""
+    command = [sys.executable, "-m", "alembic", *(arguments or ("upgrade", "head"))]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=not arguments, capture_output=True, text=True)
+
+
+def pytest_report_header() -> str:
+    """Name the versions that are tested: 15 only where the system has it."""
+    return f"PostgreSQL: {', '.join(map(str, VERSIONS))}"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of the test's own."""
+
+    server: Server
+    name: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment with PG* for the database."""
+        return os.environ | self.server.environment(self.name)
+
+    def connect(self, user: str = "postgres", **options: object) -> psycopg.Connection[Row]:
+        """Connect in UTC."""
+        where = {"host": str(self.server.socket), "port": 5432, "user": user, "dbname": self.name}
+        return psycopg.connect(**where | {"options": "-c timezone=UTC"} | options)  # type: ignore[arg-type]
+
+    def fetch(self, query: str, *values: object) -> list[Row]:
+        """Run one query on a connection of its own."""
+        with self.connect(autocommit=True) as connection:
+            return connection.execute(query.encode(), values or None).fetchall()
+
+    def run(self, *command: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """Run a program against the database and wait for it; text is UTF-8."""
+        data = input.encode() if isinstance(input, str) else input
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment | environment, input=data, capture_output=True, check=False, timeout=240
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def loader(self, *arguments: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """Run the loader's command line."""
+        return self.run(*LOADER, *arguments, input=input, **environment)
+
+    def start_loader(self, *arguments: str | Path, **options: object) -> subprocess.Popen[bytes]:
+        """Start the loader's command line and leave it running."""
+        return subprocess.Popen([*LOADER, *arguments], cwd=ROOT, env=self.environment, **options)  # type: ignore[call-overload,no-any-return]
+
+    def psql(self, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """Run the server's own psql, unaligned and without headers."""
+        return self.run(self.server.bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *arguments, input=input)
+
+
+LOADER = (sys.executable, "-m", "loader")
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda major: f"pg{major}", scope="session")
+def server(request: pytest.FixtureRequest) -> Server:
+    """A running server of each version."""
+    return Server(Path(json.loads(os.environ[SERVERS])) / str(request.param), installations()[request.param])
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[Database]:
+    """A database that was not migrated."""
+    name = f"test_{uuid.uuid4().hex}"
+    server.create_database(name)
+    yield Database(server, name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    """A migrated database."""
+    name = f"test_{uuid.uuid4().hex}"
+    server.create_database(name, template=TEMPLATE)
+    yield Database(server, name)
+    server.drop_database(name)
