@@ -54,6 +54,7 @@ _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\
 _MICROSECOND_DIGITS = 6
 _DATE_TIME = "an RFC 3339 date-time with its offset"
 _QUOTED = 40
+_COUNTED = 30
 
 
 class Invalid(ValueError):  # noqa: N818 - it tells of a line, not of the program
@@ -367,7 +368,7 @@ def _shown(value: object) -> str:
     if isinstance(value, _Number):
         return f"the number {_cut(value)}"
     if isinstance(value, str):
-        return ascii(_cut(value)) + (f" of {len(value)} characters" if len(value) > _QUOTED else "")
+        return ascii(_cut(value)) + (f" of {len(value)} characters" if len(value) > _COUNTED else "")
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     return json.dumps(value)

@@ -12,6 +12,8 @@ Time comes from `start` and `rate`: nothing here reads a clock or waits; whoever
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from functools import cache
 from itertools import accumulate, count, islice
 from math import cos, log, pi, sqrt
 from random import Random
@@ -56,8 +58,14 @@ def elapsed(index: int, rate: float | None) -> int:
     """Return how many microseconds after the first event an event happens, rounded once, so that nothing drifts."""
     if rate is None:
         return index * _SPACING
-    events, seconds = rate.as_integer_ratio()
+    events, seconds = _ratio(rate)
     return (2 * index * seconds * _SECOND + events) // (2 * events)
+
+
+@cache
+def _ratio(rate: float) -> tuple[int, int]:
+    """Return the rate as it is written: 0.1 is a tenth."""
+    return Fraction(repr(rate)).as_integer_ratio()
 
 
 def _timestamps(start: datetime, rate: float | None) -> Iterator[str]:

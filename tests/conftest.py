@@ -84,6 +84,11 @@ class Database:
         with self.connect(autocommit=True) as connection:
             return connection.execute(query.encode(), values or None).fetchall()
 
+    def execute(self, script: str) -> None:
+        """Run statements that return nothing on a connection of their own, as a superuser."""
+        with self.connect(autocommit=True) as connection:
+            connection.execute(script.encode())
+
     def run(self, *command: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run a program against the database and wait for it; text is UTF-8."""
         data = input.encode() if isinstance(input, str) else input

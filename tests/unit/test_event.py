@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft4Validator, FormatChecker
+from jsonschema import Draft4Validator, FormatChecker  # type: ignore[import-untyped]
 
 from loader.event import MAX_DEPTH, Invalid, Limits, Row, check_value, parse, position_bucket, reject, utc
 

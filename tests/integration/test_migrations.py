@@ -1,0 +1,183 @@
+"""The migrations: one head, up, down, up; what they result in; and how they behave towards what others have in the database."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from tests.conftest import ROOT, Database, migrate
+from tests.events import check_against_fold, make, ndjson
+
+from demo.postgres import Server
+from migrations import schema
+
+OURS = """
+select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname like 'segment%'
+union all select 'function', proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'segment%'
+union all select 'publication', pubname from pg_publication
+union all select 'grant', grantee::regrole::text from pg_namespace, aclexplode(nspacl)
+  where nspname = 'public' and grantee <> 0 and grantee::regrole::text like 'segment%'
+union all select 'grant', grantee::regrole::text from pg_database, aclexplode(datacl)
+  where datname = current_database() and grantee <> 0 and grantee::regrole::text like 'segment%'
+"""
+
+UNCOMMENTED = """
+select c.oid::regclass::text from pg_class c
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'S') and obj_description(c.oid, 'pg_class') is null
+union all
+select c.oid::regclass || '.' || a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and col_description(c.oid, a.attnum) is null
+union all
+select p.oid::regprocedure::text from pg_proc p
+where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') is null
+"""
+
+NOT_THE_OWNERS = """
+select c.oid::regclass::text from pg_class c
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'S') and relowner <> 'segment_owner'::regrole
+union all select oid::regprocedure::text from pg_proc
+where pronamespace = 'public'::regnamespace and proowner <> 'segment_owner'::regrole
+union all select pubname from pg_publication where pubowner <> 'segment_owner'::regrole
+"""
+
+# Every function of ours fixes search_path, or (called once a row) names its schemas; none may be called by just anybody.
+LAX = """
+select oid::regprocedure::text from pg_proc
+where pronamespace = 'public'::regnamespace
+  and (
+    (not coalesce(proconfig::text, '') like '%search_path=public, pg_temp%' and proname <> 'segment_current_batch')
+    or has_function_privilege('public', oid, 'execute')
+  )
+"""
+
+
+def test_there_is_exactly_one_head() -> None:
+    scripts = ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml"))
+    assert len(scripts.get_heads()) == 1
+    assert all(not isinstance(script.down_revision, tuple) for script in scripts.walk_revisions())
+
+
+def test_upgrade_downgrade_upgrade(empty_database: Database) -> None:
+    empty_database.execute("create table someone_elses (id int)")
+    before = empty_database.fetch(OURS)
+    for _ in range(2):
+        migrate(empty_database.environment)
+        done = empty_database.loader("stream", input=ndjson([make(1), make(2, seconds=1, remove=True)]))
+        assert done.returncode == 0, done.stderr
+        check_against_fold(empty_database)
+        down = migrate(empty_database.environment, "downgrade", "base")
+        assert down.returncode == 0, down.stderr
+        assert empty_database.fetch(OURS) == before
+    assert empty_database.fetch("select count(*) from someone_elses") == [(0,)]
+
+
+def test_everything_is_commented_owned_and_closed(database: Database) -> None:
+    assert database.fetch(UNCOMMENTED) == []
+    assert database.fetch(NOT_THE_OWNERS) == []
+    assert database.fetch(LAX) == []
+    assert database.fetch("select rolcanlogin, rolsuper from pg_roles where rolname = 'segment_owner'") == [(False, False)]
+
+
+@pytest.mark.parametrize("server", [18], indirect=True, ids=["pg18"])
+def test_schema_sql_is_what_the_migrations_make(server: Server, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in database.server.environment(database.name).items():
+        monkeypatch.setenv(name, value)
+    assert schema.dump(str(server.bin / "pg_dump")) == (ROOT / "migrations/schema.sql").read_text(), "run: make schema"
+
+
+def test_views_of_others_are_named_and_kept(database: Database) -> None:
+    database.execute("""
+        create view theirs as select * from segment_memberships; create view on_top as select * from theirs;
+        create materialized view stored as select * from segment_toggles
+    """)
+    refused = migrate(database.environment, "downgrade", "base")
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stderr
+    command = refused.stdout[refused.stdout.index("drop ") :] if "drop " in refused.stdout else refused.stderr
+    assert "drop view on_top, theirs; drop materialized view stored;" in command
+    assert database.fetch("select count(*) from segment_memberships") == [(0,)]
+    database.execute("drop view on_top, theirs; drop materialized view stored")
+    assert migrate(database.environment, "downgrade", "base").returncode == 0
+
+
+def test_another_alembic_application_is_left_alone(empty_database: Database) -> None:
+    empty_database.execute("create table alembic_version (version_num text); insert into alembic_version values ('theirs')")
+    migrate(empty_database.environment)
+    migrate(empty_database.environment, "downgrade", "base")
+    assert empty_database.fetch("select version_num from alembic_version") == [("theirs",)]
+
+
+def test_two_migrations_at_once(server: Server, empty_database: Database) -> None:
+    """In one database, and in another of the same server: roles belong to both."""
+    other = f"{empty_database.name}_b"
+    server.create_database(other)
+    try:
+        environments = [empty_database.environment, empty_database.environment, server.environment(other)]
+        with ThreadPoolExecutor() as threads:
+            results = list(threads.map(migrate_quietly, environments))
+    finally:
+        server.drop_database(other)
+    assert results == [(0, "")] * 3
+
+
+def migrate_quietly(environment: dict[str, str]) -> tuple[int, str]:
+    """The exit code and, where it is not 0, what was said."""
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr if done.returncode else ""
+
+
+def test_a_role_that_is_no_superuser_may_migrate(server: Server, empty_database: Database) -> None:
+    """It needs CREATEROLE, or segment_owner granted to it, and the database."""
+    name = f"migrator_{empty_database.name}"
+    empty_database.execute(f"create role {name} login createrole; alter database {empty_database.name} owner to {name}")
+    empty_database.execute(f"grant segment_owner to {name} with admin option")
+    done = migrate(empty_database.environment | {"PGUSER": name}, "upgrade", "head")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert empty_database.fetch(NOT_THE_OWNERS) == []
+    done = migrate(empty_database.environment | {"PGUSER": name}, "downgrade", "base")
+    assert done.returncode == 0, done.stderr + done.stdout
+    empty_database.execute(f"alter database {empty_database.name} owner to postgres; drop owned by {name}; drop role {name}")
+
+
+def test_a_role_that_may_not_migrate_is_told_why(empty_database: Database) -> None:
+    done = migrate(empty_database.environment | {"PGUSER": "segment_reader"}, "upgrade", "head")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "permission denied" in done.stdout + done.stderr
+
+
+def test_an_encoding_that_is_not_utf8_is_refused(server: Server) -> None:
+    name = f"latin_{os.getpid()}"
+    with Database(server, "postgres").connect(autocommit=True) as connection:
+        connection.execute(f"create database {name} encoding 'LATIN1' locale 'C' template template0".encode())
+    try:
+        done = migrate(server.environment(name), "upgrade", "head")
+    finally:
+        server.drop_database(name)
+    assert done.returncode != 0
+    assert "encoding is LATIN1" in done.stdout + done.stderr
+
+
+def test_no_server_is_one_sentence() -> None:
+    done = migrate({"PGHOST": "/nonexistent", "PGDATABASE": "x"}, "upgrade", "head")
+    assert done.returncode != 0
+    assert "cannot be reached" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_dump_and_restore_goes_on(server: Server, database: Database, empty_database: Database) -> None:
+    events = [make(1, seconds=1), make(2, seconds=2, remove=True)]
+    assert database.loader("stream", input=ndjson(events)).returncode == 0
+    dumped = database.run(server.bin / "pg_dump")
+    restored = empty_database.psql(input=dumped.stdout)
+    assert restored.returncode == 0, restored.stderr
+    done = empty_database.loader("stream", "--json", input=ndjson([*events, make(3, seconds=3)]))
+    assert '"loaded": 1, "duplicates": 2' in done.stdout, done.stderr
+    check_against_fold(empty_database)
+    assert database.fetch("select * from segment_events order by seq") == empty_database.fetch(
+        "select * from segment_events order by seq limit 2"
+    )

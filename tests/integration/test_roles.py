@@ -1,0 +1,226 @@
+"""What each role must not do, tried."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from tests.conftest import Database
+from tests.events import MEMBERSHIPS, TODAY, check_against_fold
+
+PARTITION = f"segment_events_{TODAY:%Y%m%d}"
+EVENT = f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's')"
+COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name"
+ADD = f"insert into segment_events ({COLUMNS}) values {EVENT}"
+
+DENIED = {
+    "segment_loader": [
+        f"insert into segment_events ({COLUMNS}, batch_id) values ('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 7)",
+        f"insert into segment_events ({COLUMNS}, seq) values ('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 7)",
+        f"insert into {PARTITION} ({COLUMNS}) values {EVENT}",
+        f"select * from {PARTITION}",
+        "select batch_id from segment_events",
+        "update segment_events set value = 'x'",
+        f"update {PARTITION} set value = 'x'",
+        "delete from segment_events",
+        "truncate segment_events",
+        f"truncate {PARTITION}",
+        "insert into segment_memberships select * from segment_memberships",
+        "update segment_memberships set member = true",
+        "delete from segment_memberships",
+        "insert into segment_outcomes select * from segment_outcomes",
+        "insert into segment_batches (batch_id, arrival, first_seq, last_seq, events, outcomes) values (1, 1, 1, 1, 1, 1)",
+        "update segment_batches set events = 0",
+        "select nextval('segment_batch_id')",
+        "select setval('segment_batch_id', 1)",
+        "select setval('segment_batch_floor', 1)",
+        "select setval('segment_batch_transaction', 1)",
+        "select setval('segment_event_seq', 1)",
+        "select nextval('segment_arrival')",
+        "select segment_begin_batch()",
+        "select segment_end_batch()",
+        "select segment_reduce()",
+        "select segment_add_partition('segment_events', 'x', 'minvalue', 'maxvalue')",
+        "select segment_reset()",
+        "update segment_settings set horizon = now()",
+        "delete from segment_rejects",
+        "update segment_rejects set code = 'x'",
+        "create table mine (id int)",
+        "create temp table t (id int); create trigger t after insert on t execute function segment_events_begin_batch()",
+        "alter table segment_events disable trigger all",
+        "set session_replication_role = replica",
+        "set role segment_owner",
+    ],
+    "segment_listener": [
+        ADD,
+        "select * from segment_events",
+        "select * from segment_memberships",
+        "delete from segment_outcomes",
+        "update segment_settings set horizon = now()",
+        "select segment_ensure_partitions(current_date, current_date)",
+    ],
+    "segment_reader": [
+        ADD,
+        "update segment_memberships set member = true",
+        "delete from segment_outcomes",
+        "insert into segment_rejects (source, position, bytes, length, code, reason) values ('s', 0, '', 0, 'c', 'r')",
+        "update segment_sources set loaded = 0",
+        "select segment_ensure_partitions(current_date, current_date)",
+    ],
+}
+
+ALLOWED = {
+    "segment_listener": [
+        "select * from segment_outcomes", "select * from segment_toggles", "select * from segment_batches", "select * from segment_settings",
+    ],
+    "segment_reader": [
+        f"select * from {relation}"
+        for relation in (
+            "segment_events", "segment_memberships", "segment_outcomes", "segment_batches", "segment_event_outcomes", "segment_toggles",
+            "segment_rejects", "segment_sources", "segment_source_positions", "segment_settings",
+        )
+    ],
+    "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],
+}  # fmt: skip
+
+
+def sqlstate(database: Database, user: str, statement: str) -> str | None:
+    """The error that the statement ends with."""
+    with database.connect(user, autocommit=True) as connection:
+        try:
+            connection.execute(statement.encode())
+        except psycopg.Error as error:
+            return error.sqlstate
+    return None
+
+
+@pytest.mark.parametrize("user", DENIED)
+def test_what_a_role_may_not_do(database: Database, user: str) -> None:
+    done = {statement: sqlstate(database, user, statement) for statement in DENIED[user]}
+    assert {statement: state for statement, state in done.items() if state != "42501"} == {}
+
+
+@pytest.mark.parametrize("user", ALLOWED)
+def test_what_a_role_may_do(database: Database, user: str) -> None:
+    assert [sqlstate(database, user, statement) for statement in ALLOWED[user]] == [None] * len(ALLOWED[user])
+
+
+def test_the_listener_may_stream(database: Database) -> None:
+    assert database.fetch("select rolreplication from pg_roles where rolname = 'segment_listener'") == [(True,)]
+
+
+@pytest.mark.parametrize("user", ["postgres", "segment_owner"])
+def test_the_owner_and_superusers_are_kept_from_accidents(database: Database, user: str) -> None:
+    database.execute(ADD)
+    outcomes = f"segment_outcomes_{TODAY:%Y%m%d}"
+    statements = [
+        f"{change} {table}"
+        for table in ("segment_events", PARTITION, "segment_outcomes", outcomes)
+        for change in ("delete from", "truncate", "update")
+    ]
+    statements = [text + " set value = 'x'" if text.startswith("update") else text for text in statements]
+    statements += [f"insert into {PARTITION} ({COLUMNS}, batch_id) values ('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 1)"]
+    with database.connect(autocommit=True) as connection:
+        connection.execute(f"set role {user}".encode())
+        for statement in statements:
+            with pytest.raises(psycopg.Error) as refused:
+                connection.execute(statement.encode())
+            assert refused.value.sqlstate == "SG001", statement
+        connection.execute("select segment_reset()")
+        with pytest.raises(psycopg.Error):
+            connection.execute("truncate segment_events")
+    assert database.fetch("select count(*) from segment_events") == [(0,)]
+
+
+# Ways to run one insert within another, so that its batch id is drawn while the outer one's rows are being made.
+WITHIN = {
+    "empty": f"insert into segment_events ({COLUMNS}) select 'u', now(), gen_random_uuid(), 1, 's' where false;",
+    "failing": "begin insert into segment_events (user_id) values (null); exception when others then null; end;",
+    "full": f"{ADD};",
+    "empty, then failing": f"""
+        insert into segment_events ({COLUMNS}) select 'u', now(), gen_random_uuid(), 1, 's' where false;
+        begin insert into segment_events (user_id) values (null); exception when others then null; end;
+    """,
+}
+
+
+def prepare(connection: psycopg.Connection[tuple[object, ...]], within: str) -> None:
+    """Make pg_temp.f(), which inserts, and pg_temp.g(), which hides that from the planner."""
+    connection.execute(f"create function pg_temp.f() returns text language plpgsql as $$ begin {within} return 'late'; end $$".encode())
+    connection.execute("create function pg_temp.g() returns boolean language plpgsql stable as $$ begin perform pg_temp.f(); return true; end $$")
+
+
+def insert_select(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Rows before and after the inner insert, in one statement."""
+    connection.execute(f"""
+        insert into segment_events ({COLUMNS})
+        select case when n = 2 then pg_temp.f() else 'u' || n end, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's' from generate_series(1, 3) n
+    """.encode())
+
+
+def insert_select_filtered(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Rows before the inner insert only."""
+    connection.execute(f"""
+        insert into segment_events ({COLUMNS})
+        select 'u' || n, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's' from generate_series(1, 3) n where n < 3 or pg_temp.f() is null
+    """.encode())
+
+
+def copy_where(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Rows that COPY still holds in its buffer when the inner insert runs."""
+    with connection.cursor() as cursor, cursor.copy(f"copy segment_events ({COLUMNS}) from stdin where vendor = 1 or pg_temp.g()") as copy:
+        for number in (1, 2, 3):
+            copy.write_row((f"u{number}", TODAY, f"00000000-0000-4000-8000-00000000000{number}", 1 + number // 3, "s"))
+
+
+@pytest.mark.parametrize("outer", [insert_select, insert_select_filtered, copy_where], ids=lambda outer: outer.__name__)
+@pytest.mark.parametrize("within", WITHIN)
+def test_no_event_passes_the_reducer_by(
+    database: Database, outer: Callable[[psycopg.Connection[tuple[object, ...]]], None], within: str
+) -> None:
+    with database.connect("segment_loader", autocommit=True) as connection:
+        prepare(connection, WITHIN[within])
+        with pytest.raises(psycopg.Error) as refused:
+            outer(connection)
+        assert refused.value.sqlstate in ("SG003", "23505")
+        connection.execute(ADD)
+        with connection.transaction():
+            connection.execute(ADD)
+            with pytest.raises(psycopg.Error), connection.transaction():
+                connection.execute("insert into segment_events (user_id) values (null)")
+            connection.execute(ADD)
+    assert database.fetch("select count(*) from segment_events") == [(3,)]
+    check_against_fold(database)
+
+
+def test_a_temporary_table_or_a_setting_deceives_nobody(database: Database) -> None:
+    with database.connect("segment_loader", autocommit=True) as connection:
+        connection.execute("create temp table segment_memberships (like public.segment_source_positions)")
+        connection.execute("create temp table segment_batches (like public.segment_source_positions)")
+        connection.execute("set segment.erasing = on")
+        connection.execute("set search_path = pg_temp, public")
+        connection.execute(ADD)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("truncate segment_events")
+    assert len(database.fetch(MEMBERSHIPS)) == 1
+    check_against_fold(database)
+
+
+@pytest.mark.parametrize(
+    ("values", "constraint"),
+    [
+        (f"('', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, null)", "segment_events_user"),
+        (f"(repeat('é', 257), '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, null)", "segment_events_user"),
+        ("('u', '0001-01-01 BC', gen_random_uuid(), 1, 's', null, false, null)", "segment_events_timestamp"),
+        ("('u', '-infinity', gen_random_uuid(), 1, 's', null, false, null)", "segment_events_timestamp"),
+        (f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 0, 's', null, false, null)", "segment_events_vendor"),
+        (f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, repeat('s', 33), null, false, null)", "segment_events_segment"),
+        (f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 'v', true, null)", "segment_events_value"),
+        (f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '[]')", "segment_events_extra"),
+        (f"""('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '{{"user": 1}}')""", "segment_events_extra"),
+        (f"""('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '{{"segment": {{"name": 1}}}}')""", "segment_events_extra"),
+    ],
+)
+def test_the_contract_holds_for_plain_sql(database: Database, values: str, constraint: str) -> None:
+    with database.connect("segment_loader", autocommit=True) as connection, pytest.raises(psycopg.errors.CheckViolation) as refused:
+        connection.execute(f"insert into segment_events ({COLUMNS}, value, remove, extra) values {values}".encode())
+    assert refused.value.diag.constraint_name == constraint
