@@ -29,3 +29,11 @@ class StartError(DemoError):
 
 class StopError(DemoError):
     """PostgreSQL still runs in {folder} as processes {pids}, so its files are in use; stop it by mode immediate."""
+
+
+class AlreadyRunningError(DemoError):
+    """A demo runs in this checkout already (process {pid}), and it owns the tables; watch that one, or stop it with Ctrl-C."""
+
+
+class StepFailedError(DemoError):
+    """The demo's step "{step}" failed, so it cannot go on; mend what it says here and run it again: {said}"""

@@ -62,6 +62,12 @@ def installations() -> dict[int, Path]:
     return dict(sorted((_major(folder), folder) for folder in folders if os.access(folder / "postgres", os.X_OK)))
 
 
+def forget_other_servers() -> None:
+    """Take PG* out of this process's environment: nothing here may ever reach a server that is somebody's own."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 def default_server(major: int = DEFAULT_MAJOR) -> "Server":
     """The checkout's own server of that version."""
     found = installations()
@@ -158,6 +164,11 @@ class Server:
         """Create a database, as a copy of `template` if one is named."""
         clause = sql.SQL(" template {}").format(sql.Identifier(template)) if template else sql.SQL("")
         self._execute(sql.SQL("create database {}").format(sql.Identifier(name)) + clause)
+
+    def ensure_database(self, name: str) -> None:
+        """Create a database unless it is there."""
+        with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+            self.create_database(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database if it exists, ending whoever is connected to it."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from secrets import randbits
 from threading import Event
 from types import FrameType
@@ -20,7 +19,7 @@ from rich.console import Console
 from loader.copy import Counts
 from loader.database import check, connect, sentence
 from loader.errors import LoaderError
-generate=None
+from loader.generate import generate
 from loader.rejects import find_reject, list_rejects
 from loader.source import Source, open_source
 from loader.stream import Options, Stream
@@ -228,18 +227,53 @@ def rejects_show(number: int) -> None:
     click.echo(reject.bytes)
 
 
+class Timestamp(click.ParamType):
+    """An RFC 3339 date-time, or a date; without an offset it is UTC."""
+
+    name = "timestamp"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return an aware datetime."""
+        try:
+            moment = datetime.fromisoformat(str(value))
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no timestamp: write it like 2026-01-31 or 2026-01-31T12:00:00Z.", param, ctx)
+
+
 @main.command("generate")
 @click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second: paces the output and the timestamps.  [default: no limit, 1 ms apart]")
-@click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="How many segments, by a Zipf law.")
-@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="How many users, half-normal.")
-@click.option("--adds", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The share of additions.")
-@click.option("--start", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]), help="First timestamp, UTC.  [default: now]")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second: paces the output and spaces the timestamps.  [default: no pause, 1 ms apart]")
+@click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="How many segments; a few get most events.")
+@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="How many users; a few get most events.")
+@click.option("--adds", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
+@click.option("--start", type=Timestamp(), help="The first timestamp.  [default: now]")
 @click.option("--seed", type=int, help="The same seed and start give the same bytes.  [default: a new one each time]")
 def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: object) -> None:
-    """Write a synthetic stream of events to stdout, most of them adds, two in five restating an earlier one."""
-    first = start.replace(tzinfo=UTC) if start else datetime.now(UTC)
-    events = generate(rate=rate, start=first, seed=randbits(63) if seed is None else seed, **options)  # type: ignore[arg-type]
-    write = click.get_binary_stream("stdout").write
-    click.echo(events, write)
-    _ = chain
+    """Write a synthetic stream of events to stdout, two in five of them restating an earlier one."""
+    chosen = {"rate": rate, "start": start or datetime.now(UTC), "seed": randbits(63) if seed is None else seed, **options}
+    began = time.monotonic()
+    output = click.get_binary_stream("stdout")
+    try:
+        for first, lines in generate(**chosen):  # type: ignore[arg-type]
+            for due in pace(first, lines, rate, began):
+                output.write(b"".join(due))
+                output.flush()
+    except OverflowError:
+        raise LoaderError("The timestamps run past the year 9999: choose an earlier --start or a smaller --count.") from None
+
+
+def pace(first: int, lines: list[bytes], rate: float | None, began: float) -> Iterator[list[bytes]]:
+    """Yield the lines when they are due, those that are due together at once; `first` is the index of the first one."""
+    if rate is None:
+        yield lines
+        return
+    done = 0
+    while done < len(lines):
+        elapsed = time.monotonic() - began
+        due = min(len(lines), int(elapsed * rate) + 1 - first)
+        if due > done:
+            yield lines[done:due]
+            done = due
+        else:
+            time.sleep(min(1.0, max(0.002, (first + done) / rate - elapsed)))

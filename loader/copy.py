@@ -97,18 +97,18 @@ def add_carefully(connection: Connection, rows: Sequence[Row]) -> Added:
     return Added(new, [rejected(rows[int(str(ordinal))], "conflict", reason) for (ordinal,) in conflicts])
 
 
-def add_halving(connection: Connection, rows: Sequence[Row], add: Adder) -> Added:
+def add_halving(connection: Connection, rows: Sequence[Row]) -> Added:
     """Add what the server takes; each row that it refuses becomes a reject with the server's reason."""
     try:
         with connection.transaction():
-            return add(connection, rows)
+            return add_carefully(connection, rows)
     except psycopg.Error as error:
         if not refuses_row(error):
             raise
         if len(rows) == 1:
             return Added(0, [rejected(rows[0], "refused", f"PostgreSQL refuses it: {error.diag.message_primary}.")])
     half = len(rows) // 2
-    first, second = (add_halving(connection, part, add) for part in (rows[:half], rows[half:]))
+    first, second = (add_halving(connection, part) for part in (rows[:half], rows[half:]))
     return Added(first.new + second.new, first.refused + second.refused)
 
 
@@ -117,8 +117,15 @@ def refuses_row(error: psycopg.Error) -> bool:
     return (
         (error.sqlstate or "").startswith(("22", "23", "54"))
         and not isinstance(error, errors.UniqueViolation)
-        and "segment_reduce" not in (error.diag.context or "")
+        and not lacks_partition(error)
+        and not in_trigger(error)
     )
+
+
+def in_trigger(error: psycopg.Error) -> bool:
+    """Whether the reducer failed: the last line of the context names the outermost place, and no data of ours begins it."""
+    outermost = (error.diag.context or "").rpartition("\n")[2]
+    return bool(outermost) and not outermost.startswith("COPY ")
 
 
 def lacks_partition(error: psycopg.Error) -> bool:
@@ -156,14 +163,14 @@ class Copier:
             with connection.transaction():
                 added = add(connection, rows)
         except errors.UniqueViolation as error:
-            if self.careful or "segment_reduce" in (error.diag.context or ""):
+            if self.careful or in_trigger(error):
                 raise
             self.careful = True
             return self._add_by(connection, rows, add_carefully)
         except psycopg.Error as error:
-            if lacks_partition(error) or not refuses_row(error):
+            if not refuses_row(error):
                 raise
-            return add_halving(connection, rows, add)
+            return add_halving(connection, rows)
         self.careful = added.new + len(added.refused) < len(rows)
         return added
 

@@ -23,6 +23,15 @@ Result = TypeVar("Result")
 REVISION = "0001"
 """The migration that the loader needs; a later one does as well."""
 
+SETTINGS = """
+select set_config(name, setting, false)
+from (values ('timezone', 'UTC'), ('datestyle', 'ISO'), ('default_transaction_isolation', 'read committed')) s (name, setting)
+"""
+"""What the loader relies on, whatever the role, the database or PGOPTIONS set."""
+
+MOST_DAYS = 500
+"""How many partitions are asked for in one call, that is made in one transaction."""
+
 COLLISIONS = 20
 """How often a deadlock or a serialization failure is tried again before it is taken for more than bad luck."""
 
@@ -37,17 +46,18 @@ class Collision(Exception):  # noqa: N818 - raised to be tried again, never show
 def connect() -> Connection:
     """Connect as psql would; raise NoDatabase with libpq's own words where that fails."""
     try:
-        return psycopg.connect(autocommit=True, fallback_application_name="pgsegments loader", options="-c timezone=UTC")
+        connection = psycopg.connect(
+            autocommit=True, fallback_application_name="pgsegments loader", client_encoding="UTF8"
+        )
     except psycopg.OperationalError as error:
-        if away(error):
-            raise
         raise NoDatabase(f"{NoDatabase.__doc__} ({' '.join(str(error).split())})") from None
+    connection.execute(SETTINGS)
+    return connection
 
 
 def away(error: psycopg.Error) -> bool:
     """Whether the server may take the same work later: it was stopped, is starting, or is out of room."""
-    text = error.sqlstate or ("57P03" if "starting up" in str(error) or "shutting down" in str(error) else "")
-    return text.startswith(_AWAY)
+    return (error.sqlstate or "").startswith(_AWAY)
 
 
 def check(connection: Connection) -> None:
@@ -65,7 +75,7 @@ def check(connection: Connection) -> None:
 def ensure_partitions(connection: Connection, days: Collection[str]) -> None:
     """Make the partitions of these UTC days, `YYYY-MM-DD`, where they are missing: a call for each run of days on end."""
     ordinals = sorted(date.fromisoformat(day).toordinal() for day in days)
-    for _, run in groupby(enumerate(ordinals), key=lambda numbered: numbered[1] - numbered[0]):
+    for _, run in groupby(enumerate(ordinals), key=lambda numbered: (numbered[1] - numbered[0], numbered[0] // MOST_DAYS)):
         ordinals_of_run = [ordinal for _, ordinal in run]
         first, last = (date.fromordinal(ordinals_of_run[end]) for end in (0, -1))
         connection.execute("select segment_ensure_partitions(%s, %s)", [first, last])
@@ -105,8 +115,13 @@ class Session:
 
     def _alive(self) -> Connection:
         if self._connection.closed:
-            self._connection = connect()
-            self.on_connect(self._connection)
+            connection = connect()
+            try:
+                self.on_connect(connection)
+            except BaseException:
+                connection.close()  # so that the next attempt starts over, lock and all
+                raise
+            self._connection = connection
         return self._connection
 
     def _wait(self, gone_since: float, error: Exception) -> None:

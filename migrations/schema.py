@@ -1,11 +1,7 @@
-"""Prints the schema that the migrations result in, so that a reviewer sees a change of them as a change of migrations/schema.sql.
-
-`python -m migrations.schema PG_DUMP` dumps the database of libpq's environment, which `alembic upgrade head` has just made.
-"""
+"""The schema that the migrations result in: migrations/schema.sql, so that a reviewer sees a change of them as a change of it."""
 
 import re
 import subprocess
-import sys
 
 # What differs from day to day and run to run: dated partitions are left out, bounds and tokens are blanked, comments dropped.
 EXCLUDED = ("--exclude-table=segment_events_2*", "--exclude-table=segment_outcomes_2*")
@@ -15,12 +11,9 @@ BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def dump(pg_dump: str) -> str:
-    """The schema as SQL, the same for every migrated database of one PostgreSQL version."""
+    """The schema, as SQL, of the database that libpq's environment names; the same for every migrated database of one version."""
     command = [pg_dump, "--schema-only", *EXCLUDED]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - no shell
     text = BOUND.sub("'400 days before the migration'", NOISE.sub("", text))
     return BLANK_LINES.sub("\n\n", text).strip() + "\n"
 
-
-if __name__ == "__main__":
-    sys.stdout.write(dump(*sys.argv[1:]))

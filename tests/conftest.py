@@ -16,14 +16,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from demo.postgres import Server, installations
+from demo.postgres import Server, forget_other_servers, installations
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = "segments_template"
-SERVERS = "PGSEGMENTS_TEST_SERVERS"
+SERVERS = "SEGMENTS_TEST_SERVERS"
 VERSIONS = [major for major in (18, 16, 15) if major in installations()]
 
 Row = tuple[object, ...]
+
+forget_other_servers()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,36 @@
+# What people and CI call. Everything lives in this folder: the virtual environment in .venv, the demo's server in .demo.
+
+PYTHON ?= python3
+RATE ?= 1000
+VENV := .venv/bin/python
+INSTALL = $(VENV) -m pip install --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test lint schema clean
+
+demo: .venv/installed-demo
+	@$(VENV) -m demo --rate $(RATE) $(if $(SECONDS),--seconds $(SECONDS))
+
+test: .venv/installed-test
+	$(VENV) -m pytest -n 2 $(TESTS)
+
+lint: .venv/installed-dev
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+	$(VENV) -m mypy
+	$(VENV) -m sqlfluff lint --processes 2 migrations/sql queries
+
+# The schema that the migrations make, on a fresh database of the demo's server.
+schema: .venv/installed-dev
+	$(VENV) -m demo postgres schema > .demo/schema.sql
+	mv .demo/schema.sql migrations/schema.sql
+
+clean:
+	if [ -x $(VENV) ] && [ -d .demo ]; then $(VENV) -m demo postgres remove; fi
+	rm -rf .demo .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed-%: pyproject.toml constraints.txt
+	@echo "installing pgsegments[$*] into .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) '.[$*]'
+	@touch $@
