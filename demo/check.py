@@ -1,7 +1,7 @@
 """The demo's closing check: is every event that was generated in the table, and does every membership equal the fold?"""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,16 +36,14 @@ class Result:
         )
 
 
-def compare(environment: Mapping[str, str], lines: Iterable[bytes]) -> Result:
+def compare(connection: psycopg.Connection[Any], lines: Iterable[bytes]) -> Result:
     """Fold the lines, in order, and count what the tables have of that; a row too many counts as one that is not right."""
     events = [parse(line) for line in lines]
     fold = Fold()
     for event in events:
         fold.add(event)
-    where = {"host": environment["PGHOST"], "port": environment["PGPORT"], "dbname": environment["PGDATABASE"]}
-    with psycopg.connect(**where, user="segment_reader", options="-c timezone=UTC") as connection:
-        event_rows = set(connection.execute(EVENTS).fetchall())
-        membership_rows = set(connection.execute(MEMBERSHIPS).fetchall())
+    event_rows = set(connection.execute(EVENTS).fetchall())
+    membership_rows = set(connection.execute(MEMBERSHIPS).fetchall())
     return Result(*agreement(set(events), event_rows), *agreement(set(fold.rows()), membership_rows))
 
 

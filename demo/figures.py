@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString, cast
 
 import psycopg
 
@@ -39,9 +39,8 @@ class Reading:
 class Figures:
     """A connection for reading; the demo's loader has one lane, so seq grows in the order of commits."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        where = {"host": environment["PGHOST"], "port": environment["PGPORT"], "dbname": environment["PGDATABASE"]}
-        self._connection: psycopg.Connection[Any] = psycopg.connect(**where, user="segment_reader", autocommit=True)
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
         self._outcomes: Counter[str] = Counter()
         self._last_seq = -1
         self._events = 0
@@ -65,9 +64,9 @@ class Figures:
         outcomes = {**self._outcomes, "repeat": repeats}
         return Reading(sent, events, rate, batches, memberships, members, rejects, outcomes)
 
-    def _one(self, query: str) -> tuple[int, ...]:
-        row: tuple[int, ...] = self._connection.execute(query.encode()).fetchone()
-        return row
+    def _one(self, query: LiteralString) -> tuple[int, ...]:
+        (row,) = self._connection.execute(query).fetchall()
+        return cast(tuple[int, ...], row)
 
     def _count_outcomes(self) -> None:
         rows = self._connection.execute(OUTCOMES, [self._last_seq]).fetchall()

@@ -76,7 +76,7 @@ class Fold:
         return outcome
 
     def rows(self) -> Iterator[tuple[object, ...]]:
-        """Each membership as segment_memberships has it: user_id, vendor, segment_name, member, first, last, value, changed, events."""
+        """Each membership: user_id, vendor, segment_name, member, first, last, value, changed, events."""
         for key, state in sorted(self.memberships.items()):
             yield (*key, state.member, state.first, state.last, state.value, state.changed, state.events)
 

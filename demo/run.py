@@ -28,6 +28,7 @@ from migrations.schema import dump
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASE = "demo"
+READER = "segment_reader"
 OWN_DATABASE = "segments"
 LOCK = postgres.STATE / "demo.lock"
 LOG = postgres.STATE / "loader.log"
@@ -50,7 +51,8 @@ def demo(rate: float, seconds: float | None) -> bool:
 def watch(server: postgres.Server, stream: "Stream", console: Console, seconds: float | None) -> None:
     """Show the figures, every tick anew, until the time is over."""
     ends_at = time.monotonic() + (float("inf") if seconds is None else seconds)
-    with Figures(server.environment(DATABASE)) as figures, Screen(console, server).live() as screen:
+    reading = server.connect(DATABASE, READER, autocommit=True)
+    with Figures(reading) as figures, Screen(console, server).live() as screen:
         while (left := ends_at - time.monotonic()) > 0:
             screen.show(figures.read(stream.sent))
             if stream.ended.wait(min(TICK_SECONDS, left)):
@@ -60,7 +62,8 @@ def watch(server: postgres.Server, stream: "Stream", console: Console, seconds: 
 def closing_check(server: postgres.Server, stream: "Stream", console: Console) -> bool:
     """Compare tables and generator; the last line says how many of each are right."""
     console.print("checking every event and every membership against an independent fold")
-    result = check.compare(server.environment(DATABASE), stream.generate_again())
+    with server.connect(DATABASE, READER) as connection:
+        result = check.compare(connection, stream.generate_again())
     console.print(result.sentence(), highlight=False, soft_wrap=True)
     return result.right()
 
@@ -111,7 +114,7 @@ def fresh_database(server: postgres.Server, name: str) -> None:
     server.create_database(name)
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]
     environment = os.environ | server.environment(name)
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StepFailedError(step="migrating", said=(done.stdout + done.stderr).strip())
 
@@ -172,13 +175,13 @@ class Stream:
     def _generator(self) -> subprocess.Popen[bytes]:
         options = {"--rate": self.rate, "--seed": self.seed, "--start": self.start.isoformat()}
         command = [*LOADER, "generate", *(str(word) for option in options.items() for word in option)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
 
     def _loader(self, server: postgres.Server) -> subprocess.Popen[bytes]:
         command = [*LOADER, "stream", "--source", "demo", "--lanes", "1", "-"]
         environment = os.environ | server.environment(DATABASE) | {"PGUSER": "segment_loader"}
         with LOG.open("wb") as log:
-            return subprocess.Popen(  # noqa: S603
+            return subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stderr=log, start_new_session=True
             )
 

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from secrets import randbits
 from threading import Event
 from types import FrameType
+from typing import Any
 
 import click
 import psycopg
@@ -28,43 +30,59 @@ PROGRESS_SECONDS = 5.0
 """How often a line of progress is written where there is no terminal."""
 
 
-class Seconds(click.ParamType):
-    """A duration such as 100ms, 60s, 5m, 2h or 1d, as seconds; a bare number is seconds."""
-
-    name = "duration"
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        text = str(value).strip().lower()
-        number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-        try:
-            seconds = float(number) * self.units[text[len(number) :] or "s"]
-            timedelta(seconds=seconds)
-        except (ValueError, KeyError, OverflowError):
-            self.fail(f"{value!r} is no duration: write it like 100ms, 60s, 5m or 1d.", param, ctx)
-        if seconds < 0:
-            self.fail("A duration cannot be negative.", param, ctx)
-        return seconds
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20}
 
 
-class Size(click.ParamType):
-    """A number of bytes such as 65536, 64KiB or 1MiB."""
+def duration(text: str) -> float:
+    """Seconds of a duration such as 100ms, 60s, 5m, 2h or 1d; a bare number is seconds."""
+    number, unit = split_unit(text)
+    try:
+        seconds = float(number) * SECONDS[unit or "s"]
+        timedelta(seconds=seconds)
+    except (ValueError, KeyError, OverflowError):
+        raise click.BadParameter(f"{text!r} is no duration: write it like 100ms, 60s, 5m or 1d.") from None
+    if seconds < 0:
+        raise click.BadParameter(f"{text!r} is negative: a duration cannot be.")
+    return seconds
 
-    name = "size"
-    units = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20}
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return bytes."""
-        text = str(value).strip().lower()
-        number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-        try:
-            size = int(number) * self.units[text[len(number) :]]
-        except (ValueError, KeyError):
-            self.fail(f"{value!r} is no size: write it like 65536, 64KiB or 1MiB.", param, ctx)
-        if size < 1:
-            self.fail("A size must be at least one byte.", param, ctx)
-        return size
+def size(text: str) -> int:
+    """Bytes of a size such as 65536, 64KiB or 1MiB."""
+    number, unit = split_unit(text)
+    try:
+        found = int(number) * BYTES[unit]
+    except (ValueError, KeyError):
+        raise click.BadParameter(f"{text!r} is no size: write it like 65536, 64KiB or 1MiB.") from None
+    if found < 1:
+        raise click.BadParameter(f"{text!r} is no size: at least one byte is needed.")
+    return found
+
+
+def timestamp(text: str) -> datetime:
+    """An aware datetime of an RFC 3339 date-time or a date; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is no timestamp: write it like 2026-01-31 or 2026-01-31T12:00:00Z.") from None
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """The number, and the letters after it in lower case."""
+    unit = text.lstrip("+-.0123456789")
+    return text.removesuffix(unit), unit.lower()
+
+
+class Rate(click.FloatRange):
+    """A number per second: neither infinite nor NaN, which every comparison lets pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return a finite number."""
+        rate: float = super().convert(value, param, ctx)
+        if not isfinite(rate):
+            self.fail(f"{value!r} is no rate.", param, ctx)
+        return rate
 
 
 class Group(click.Group):
@@ -94,14 +112,14 @@ def main() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second, in all.  [default: no limit]")
-@click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections to load by; users are split among them.")
-@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Events a batch at most; it also closes at 8 MiB.")
-@click.option("--linger", type=Seconds(), default="100ms", show_default=True, help="How long an event may wait for its batch to fill.")
+@click.option("--rate", type=Rate(0, min_open=True), help="Events per second, in all.  [default: no limit]")
+@click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections, which share out the users.")
+@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Events a batch at most; 8 MiB close it too.")
+@click.option("--linger", type=duration, default="100ms", show_default=True, help="How long an event waits for its batch to fill.")
 @click.option("--source", help="Name under which positions and rejects are kept.  [default: the file's path]")
-@click.option("--max-future", type=Seconds(), default="1d", show_default=True, help="How far ahead of the server's clock a timestamp may be.")
-@click.option("--max-line", type=Size(), default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
-@click.option("--retry-for", type=Seconds(), default="60s", show_default=True, help="How long to wait for a server that went away.")
+@click.option("--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be.")
+@click.option("--max-line", type=size, default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
+@click.option("--retry-for", type=duration, default="60s", show_default=True, help="How long to wait for a server that is gone.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary to stdout as one JSON object.")
 def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
     """Load events from FILES, one JSON object a line; from stdin when there are none, or for "-".
@@ -222,40 +240,28 @@ def rejects_show(number: int) -> None:
     with connect() as connection:
         check(connection)
         reject = find_reject(connection, number)
-    click.echo(f"{reject.source}, byte {reject.position}, {reject.length} bytes, rejected {reject.rejected_at:%Y-%m-%dT%H:%M:%SZ}", err=True)
+    when = f"{reject.rejected_at:%Y-%m-%dT%H:%M:%SZ}"
+    click.echo(f"{reject.source}, byte {reject.position}, {reject.length} bytes, rejected {when}", err=True)
     click.echo(f"{reject.code}: {reject.reason}", err=True)
     click.echo(reject.bytes)
 
 
-class Timestamp(click.ParamType):
-    """An RFC 3339 date-time, or a date; without an offset it is UTC."""
-
-    name = "timestamp"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return an aware datetime."""
-        try:
-            moment = datetime.fromisoformat(str(value))
-            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no timestamp: write it like 2026-01-31 or 2026-01-31T12:00:00Z.", param, ctx)
-
-
-@main.command("generate")
+@main.command(name="generate")
 @click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second: paces the output and spaces the timestamps.  [default: no pause, 1 ms apart]")
-@click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="How many segments; a few get most events.")
-@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="How many users; a few get most events.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
+@click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="Segments; a few get most events.")
+@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most events.")
 @click.option("--adds", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
-@click.option("--start", type=Timestamp(), help="The first timestamp.  [default: now]")
+@click.option("--start", type=timestamp, help="The first timestamp.  [default: now]")
 @click.option("--seed", type=int, help="The same seed and start give the same bytes.  [default: a new one each time]")
 def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: object) -> None:
     """Write a synthetic stream of events to stdout, two in five of them restating an earlier one."""
-    chosen = {"rate": rate, "start": start or datetime.now(UTC), "seed": randbits(63) if seed is None else seed, **options}
+    seed = randbits(63) if seed is None else seed
+    chunks = generate(rate=rate, start=start or datetime.now(UTC), seed=seed, **options)  # type: ignore[arg-type]
     began = time.monotonic()
     output = click.get_binary_stream("stdout")
     try:
-        for first, lines in generate(**chosen):  # type: ignore[arg-type]
+        for first, lines in chunks:
             for due in pace(first, lines, rate, began):
                 output.write(b"".join(due))
                 output.flush()

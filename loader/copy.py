@@ -40,8 +40,9 @@ cross join lateral (
   where user_id = i.user_id and occurred_at = i.occurred_at and event_id = i.event_id
   limit 1
 ) e
-where (e.vendor, e.segment_name, e.remove, coalesce(e.extra, '{}')) <> (i.vendor, i.segment_name, i.remove, coalesce(i.extra, '{}'))
+where (e.vendor, e.segment_name, e.remove) <> (i.vendor, i.segment_name, i.remove)
   or e.value is distinct from i.value
+  or e.extra is distinct from i.extra
 order by i.ordinal
 """
 

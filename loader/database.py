@@ -6,7 +6,7 @@ of its own, or it finds out first how far it had come.
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from itertools import groupby
 from threading import Event
@@ -46,9 +46,7 @@ class Collision(Exception):  # noqa: N818 - raised to be tried again, never show
 def connect() -> Connection:
     """Connect as psql would; raise NoDatabase with libpq's own words where that fails."""
     try:
-        connection = psycopg.connect(
-            autocommit=True, fallback_application_name="pgsegments loader", client_encoding="UTF8"
-        )
+        connection = psycopg.connect(autocommit=True, fallback_application_name="pgsegments loader", client_encoding="UTF8")
     except psycopg.OperationalError as error:
         raise NoDatabase(f"{NoDatabase.__doc__} ({' '.join(str(error).split())})") from None
     connection.execute(SETTINGS)
@@ -72,13 +70,18 @@ def check(connection: Connection) -> None:
         raise TooOld
 
 
-def ensure_partitions(connection: Connection, days: Collection[str]) -> None:
+def ensure_partitions(connection: Connection, days: Iterable[str]) -> None:
     """Make the partitions of these UTC days, `YYYY-MM-DD`, where they are missing: a call for each run of days on end."""
+    for first, last in runs(days):
+        connection.execute("select segment_ensure_partitions(%s, %s)", [first, last])
+
+
+def runs(days: Iterable[str]) -> Iterator[tuple[date, date]]:
+    """First and last of each run of days on end, cut after MOST_DAYS."""
     ordinals = sorted(date.fromisoformat(day).toordinal() for day in days)
     for _, run in groupby(enumerate(ordinals), key=lambda numbered: (numbered[1] - numbered[0], numbered[0] // MOST_DAYS)):
         ordinals_of_run = [ordinal for _, ordinal in run]
-        first, last = (date.fromordinal(ordinals_of_run[end]) for end in (0, -1))
-        connection.execute("select segment_ensure_partitions(%s, %s)", [first, last])
+        yield date.fromordinal(ordinals_of_run[0]), date.fromordinal(ordinals_of_run[-1])
 
 
 class Session:

@@ -1,5 +1,7 @@
 """What can go wrong for a user of the loader: each one sentence that says what happened, what it means and what to do."""
 
+# ruff: noqa: N818 - their base says what they are
+
 
 class LoaderError(Exception):
     """The loader stopped; what was committed stays, and the same command goes on from there."""

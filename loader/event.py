@@ -214,9 +214,7 @@ def _constant(name: str) -> NoReturn:
     raise Invalid("invalid_json", f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_Integer, parse_float=_Number, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_Integer, parse_float=_Number, parse_constant=_constant)
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -351,11 +349,7 @@ def _extra(text: str, document: dict[str, Any], segment: dict[str, Any]) -> str 
 
 
 def _members(raw: dict[str, msgspec.Raw], known: frozenset[str]) -> list[str]:
-    return [
-        f"{json.dumps(key, ensure_ascii=False)}:{bytes(value).decode()}"
-        for key, value in raw.items()
-        if key not in known
-    ]
+    return [f"{json.dumps(key, ensure_ascii=False)}:{bytes(value).decode()}" for key, value in raw.items() if key not in known]
 
 
 def _wrong(fields: dict[str, Any], key: str, wanted: str, path: str = "") -> str:

@@ -1,7 +1,7 @@
 """A lane: one connection, the buckets of users that it loads, one batch in the making and one in flight.
 
-Users are split among lanes by their bucket, so that a key's events stay in order. The batch in flight is written by the lane's own
-thread; handing over the next one waits for it, which bounds memory at two batches a lane.
+Users are split among lanes by their bucket, so that a key's events stay in order. The batch in flight is written by the lane's
+own thread; handing over the next one waits for it, which bounds memory at two batches a lane.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

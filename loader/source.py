@@ -24,7 +24,12 @@ FINGERPRINT = 4096
 
 Positions = dict[int, int]
 
+POLL_SECONDS = (0.01, 0.5)
+"""How long to wait for input at a time: no less, lest it spin; no more, so that a wish to stop is noticed."""
+
 LOCK = "select pg_advisory_lock(hashtextextended('pgsegments source ' || %s, 0))"
+
+UNLOCK = "select pg_advisory_unlock(hashtextextended('pgsegments source ' || %s, 0))"
 
 LOCK_SECONDS = 3
 """How long a loader that was killed may take to be gone from the server."""
@@ -68,14 +73,19 @@ class Source:
 
     def chunks(self, linger: float) -> Iterator[bytes]:
         """Yield what there is to read, from the least position on; an empty chunk when nothing came for `linger` seconds."""
+        least, most = POLL_SECONDS
         if self.seekable:
             os.lseek(self.descriptor, self.start, os.SEEK_SET)
-        while True:
-            ready, _, _ = select.select([self.descriptor], [], [], linger)
-            chunk = os.read(self.descriptor, CHUNK) if ready else b""
-            if ready and not chunk:
-                return
+        while (chunk := self._read(max(least, min(linger, most)))) is not None:
             yield chunk
+
+    def _read(self, patience: float) -> bytes | None:
+        """Return what there is, empty when nothing came in time; None at the end."""
+        try:
+            ready, _, _ = select.select([self.descriptor], [], [], patience)
+            return os.read(self.descriptor, CHUNK) or None if ready else b""
+        except OSError as error:
+            raise unreadable(self.name, error) from None
 
     @property
     def start(self) -> int:
@@ -94,18 +104,29 @@ class Source:
 
 def open_source(path: str, name: str | None) -> Source:
     """Open a file, or stdin for "-"; raise BadSource for what cannot be read or holds nothing."""
-    if path == "-":
-        return Source(name or "-", 0, seekable=False)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
     except OSError as error:
-        raise BadSource(f"{path} cannot be read: {os.strerror(error.errno or 0)}. Name a file of events, or - for stdin.") from None
-    found = os.fstat(descriptor)
+        raise unreadable(path, error) from None
+    if path == "-":
+        return Source(printable(name or path), descriptor, seekable=False)
     if stat.S_ISDIR(found.st_mode):
         raise BadSource(f"{path} is a directory: name the files in it.")
     if stat.S_ISREG(found.st_mode) and found.st_size == 0:
         raise BadSource(f"{path} is empty: there is nothing to load.")
-    return Source(name or str(Path(path).absolute()), descriptor, seekable=stat.S_ISREG(found.st_mode))
+    return Source(printable(name or str(Path(path).absolute())), descriptor, seekable=stat.S_ISREG(found.st_mode))
+
+
+def unreadable(name: str, error: OSError) -> BadSource:
+    """The error that a source cannot be read, in the system's words."""
+    reason = os.strerror(error.errno or 0)
+    return BadSource(f"{printable(name)} cannot be read: {reason}. Name a file of events, or - for stdin.")
+
+
+def printable(name: str) -> str:
+    r"""The name as text that PostgreSQL stores: a byte that is no UTF-8 becomes \xNN."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def lock(connection: Connection, source: Source) -> None:
@@ -120,6 +141,12 @@ def lock(connection: Connection, source: Source) -> None:
         holder = connection.execute(HOLDER, [source.name]).fetchone()
         pid = f" (PostgreSQL's process {holder[0]} holds it)" if holder else ""
         raise SourceBusy(f"Another loader is reading {source.name}{pid}: wait for it, or stop it.") from None
+
+
+def unlock(connection: Connection, source: Source) -> None:
+    """Give the source up, so that another loader may read it while this one goes on with the next."""
+    if source.seekable:
+        connection.execute(UNLOCK, [source.name])
 
 
 def resume(connection: Connection, source: Source) -> str:
@@ -155,7 +182,7 @@ def begin(connection: Connection, source: Source) -> None:
 def read_positions(connection: Connection, name: str) -> Positions:
     """Every bucket's position; empty for a source without any."""
     rows = connection.execute("select bucket, position from segment_source_positions where source = %s", [name])
-    return cast(Positions, dict(rows.fetchall()))
+    return dict(cast(list[tuple[int, int]], rows.fetchall()))
 
 
 def reread_positions(connection: Connection, name: str) -> Positions:
@@ -164,4 +191,3 @@ def reread_positions(connection: Connection, name: str) -> Positions:
     if len(positions) != BUCKETS:
         raise SourceForgotten
     return positions
-

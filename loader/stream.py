@@ -1,14 +1,15 @@
 """Wires the loader: sources are read and decoded here, lanes commit.
 
-The main thread reads, decodes and hands lines out; each lane has a thread that talks to the server. A batch closes on count, bytes,
-or, once the batch before has landed, on time: so a fast stream makes large batches and a slow one shows up at once.
+The main thread reads, decodes and hands lines out; each lane has a thread that talks to the server. A batch closes on count,
+bytes, or, once the batch before has landed, on time: so a fast stream makes large batches and a slow one shows up at once.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Event
 from typing import cast
 
@@ -17,7 +18,7 @@ from loader.database import Connection, Session, check, ensure_partitions
 from loader.event import Limits, Reject, Row
 from loader.lane import Lane
 from loader.ndjson import Block, Lines, decode
-from loader.source import BUCKETS, Source, lock, resume
+from loader.source import BUCKETS, Source, lock, resume, unlock
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 LIMITS_SECONDS = 10.0
@@ -59,7 +60,12 @@ class Clock:
             self._asked_at = now
             self._server_now, self._horizon, self.first_day = self._control.run(ask_limits)
         since = timedelta(seconds=now - self._asked_at)
-        return Limits(self._server_now + since + self._max_future, self._horizon)
+        return Limits(later(self._server_now, since + self._max_future), self._horizon)
+
+
+def later(moment: datetime, by: timedelta) -> datetime:
+    """The moment moved by so much, or the last one there is."""
+    return moment + min(by, datetime.max.replace(tzinfo=UTC) - moment)
 
 
 def ask_limits(connection: Connection) -> tuple[datetime, datetime | None, str]:
@@ -119,6 +125,7 @@ class Stream:
             self._count(lane.close_batch(self._done))
         for lane in self._lanes:
             self._count(lane.land())
+        self._control.run(partial(unlock, source=source))
         if source.seekable:  # exact even where a commit had stayed unclear
             self.counts = before.plus(Counts(*(now - was for now, was in zip(self._counted(), counted_before, strict=True))))
 
@@ -142,6 +149,7 @@ class Stream:
         """Decode a piece of the source and hand its lines out."""
         if isinstance(piece, Reject):
             self._dispatch([piece], [end])
+            self._done = end
             return
         rows, rejects = decode(piece, self._clock.limits())
         self._ensure_partitions(rows)
@@ -149,6 +157,7 @@ class Stream:
         ends = [item.position for item in items[1:]] + [end]
         for start, stop in self._paces(len(items)):
             self._dispatch(items[start:stop], ends[start:stop])
+            self._done = ends[stop - 1]  # where there are no lines: the end
 
     def _paces(self, count: int) -> Iterator[tuple[int, int]]:
         """Cut `count` lines into bursts and wait before each until it is due; without a rate there is one burst."""
@@ -157,10 +166,10 @@ class Stream:
             return
         self._began_at = self._began_at or time.monotonic()
         burst = max(1, int(self.options.rate * PACE_SECONDS))
-        for start in range(0, count, burst):
+        for start in range(0, max(count, 1), burst):
             due = self._began_at + self._paced / self.options.rate
             while not self.stopping.is_set() and (early := due - time.monotonic()) > 0:
-                self.stopping.wait(min(early, self.options.linger))
+                self.stopping.wait(min(early, max(self.options.linger, PACE_SECONDS)))
                 self._close_lingering()
             if self.stopping.is_set():
                 return
@@ -180,7 +189,6 @@ class Stream:
             lane.add(item, now)
             if len(lane.batch) >= size or lane.batch.bytes >= MAX_BATCH_BYTES:
                 self._count(lane.close_batch(end))
-        self._done = ends[-1]
 
     def _close_lingering(self) -> None:
         """Close batches whose first line has waited long enough, and let idle lanes keep up with the others."""

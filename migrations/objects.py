@@ -44,7 +44,7 @@ def drop(file: str) -> None:
 
 def require_utf8() -> None:
     """Raise unless the database stores Unicode: the contract's lengths are in code points."""
-    encoding = op.get_bind().exec_driver_sql("show server_encoding").scalar_one()
+    encoding: str = op.get_bind().exec_driver_sql("show server_encoding").scalar_one()
     if encoding != "UTF8":
         raise CommandError(
             f"The database's encoding is {encoding}, which cannot hold every user's name: "

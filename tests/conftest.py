@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -76,10 +77,9 @@ class Database:
         """This process's environment with PG* for the database."""
         return os.environ | self.server.environment(self.name)
 
-    def connect(self, user: str = "postgres", **options: object) -> psycopg.Connection[Row]:
+    def connect(self, user: str = "postgres", **options: Any) -> psycopg.Connection[Row]:
         """Connect in UTC."""
-        where = {"host": str(self.server.socket), "port": 5432, "user": user, "dbname": self.name}
-        return psycopg.connect(**where | {"options": "-c timezone=UTC"} | options)  # type: ignore[arg-type]
+        return self.server.connect(self.name, user, **options)
 
     def fetch(self, query: str, *values: object) -> list[Row]:
         """Run one query on a connection of its own."""

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from tests.conftest import ROOT, Database, migrate
-from tests.events import check_against_fold, make, ndjson
 
 from demo.postgres import Server
 from migrations import schema
+from tests.conftest import ROOT, Database, migrate
+from tests.events import check_against_fold, make, ndjson
 
 OURS = """
 select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname like 'segment%'

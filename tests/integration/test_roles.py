@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+
 from tests.conftest import Database
 from tests.events import MEMBERSHIPS, TODAY, check_against_fold
 

@@ -15,7 +15,7 @@ from loader import ndjson
 from loader.event import Invalid, Limits, Reject, Row, parse, reject
 from loader.ndjson import KEPT, Block, Lines, decode
 
-LIMITS = Limits(datetime(2021, 1, 17, tzinfo=UTC), datetime(2020, 12, 31, tzinfo=UTC))
+LIMITS = Limits(datetime(2021, 1, 17, tzinfo=UTC), datetime(2020, 12, 31, microsecond=500_000, tzinfo=UTC))
 START = 1000
 
 
@@ -71,7 +71,7 @@ def test_lines(pieces: list[bytes], data: st.DataObject) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"", b"\r"])
 @pytest.mark.parametrize("size", [1, 1000, 10**9])
 def test_a_long_line_is_digested(end: bytes, size: int) -> None:
-    content = random.Random(1).randbytes(KEPT + 1000).replace(b"\n", b"\r")[:-1] + b"x"  # noqa: S311
+    content = random.Random(1).randbytes(KEPT + 1000).replace(b"\n", b"\r")[:-1] + b"x"
     data = b"before\n" + content + end + (b"after\n" if end.endswith(b"\n") else b"")
     found, _ = split(data, [data[i : i + size] for i in range(0, len(data), size)], 1000)
     long = next(item for item in found if isinstance(item, Reject))
@@ -238,6 +238,7 @@ STAMPS = replaced(
     *(f"{day}T12:00:00Z" for day in ("2021-02-29", "2021-01-32", "2021-13-01", "0000-01-01", "9999-12-31", "2021-W01")),
     *("2021-01-17T00:00:00Z", "2021-01-17T00:00:00.000001Z", "2021-01-16T23:59:59.9999999Z", "2021-01-16T23:59:59Z"),
     *("2020-12-31T00:00:00Z", "2020-12-30T23:59:59.999999Z", "2020-12-30T23:59:59.9999995Z", "2020-12-31T00:00:01Z"),
+    *("2020-12-31T00:00:00.4Z", "2020-12-31T00:00:00.4999995Z", "2020-12-31T00:00:00.5Z", "2020-12-31T00:00:00.6Z"),
     "٢021-01-16T12:34:56Z",
     "2021-01-16 12:34:56Z",
     "",
@@ -258,6 +259,8 @@ SHAPES = [
     " ",
     "\r",
     "\t\r",
+    "\f",
+    "\v",
     "{}",
     "[]",
     "null",
@@ -336,9 +339,7 @@ def test_every_odd_line_among_good_ones() -> None:
         lambda n: line(n, segment={"vendor": 1, "name": "é", "tags": [{"a": n}]}),
     ],
 )
-def test_the_usual_never_goes_line_by_line(
-    make: Callable[[int], str], end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_usual_never_goes_line_by_line(make: Callable[[int], str], end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = (end.join(map(make, range(1000))) + end).encode()
     rows, rejects = strictly(Block(START, data), LIMITS)
     monkeypatch.setattr(ndjson, "parse", None)

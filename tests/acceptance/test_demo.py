@@ -1,0 +1,84 @@
+"""The demo as a user runs it: unattended, interrupted, and twice at once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.test_readme import checkout  # noqa: F401 - a fixture
+
+from demo.check import Result
+from demo.fold import Fold
+from tests.events import make
+
+DEMO = [sys.executable, "-m", "demo"]
+
+
+def processes(home: Path) -> set[str]:
+    """The processes that work in the folder, or were started in it."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cwd").resolve().is_relative_to(home) or str(home) in (entry / "cmdline").read_text():
+                    found.add(entry.name)
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture
+def running(checkout: Path) -> Iterator[subprocess.Popen[str]]:  # noqa: F811
+    """A demo that has reduced its first events."""
+    demo = subprocess.Popen([*DEMO, "--rate", "500"], cwd=checkout, stdout=subprocess.PIPE, text=True)
+    assert demo.stdout
+    for line in demo.stdout:
+        if re.search(r"[1-9][\d,]* memberships", line):
+            break
+    yield demo
+    demo.kill()
+    demo.wait()
+    demo.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly(checkout: Path, running: subprocess.Popen[str], number: signal.Signals) -> None:  # noqa: F811
+    running.send_signal(number)
+    assert running.wait(60) == 0
+    deadline = time.monotonic() + 20
+    while processes(checkout) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes(checkout) == set()
+    assert list(checkout.glob(".demo/**/.s.PGSQL*")) == []
+
+
+def test_a_second_one_is_refused_and_env_names_its_database(checkout: Path, running: subprocess.Popen[str]) -> None:  # noqa: F811
+    second = subprocess.run(DEMO, cwd=checkout, capture_output=True, text=True, check=False)
+    assert second.returncode != 0
+    assert f"process {running.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    env = subprocess.run([*DEMO, "postgres", "env"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert "export PGDATABASE=demo\n" in env.stdout
+
+
+def test_somebody_elses_server_is_never_touched(checkout: Path) -> None:  # noqa: F811
+    """PG* of the user's own shell count for nothing."""
+    environment = {"PGHOSTADDR": "127.0.0.1", "PGSERVICE": "theirs", "PGHOST": "/nonexistent", "PGPASSWORD": "secret"}
+    done = subprocess.run(
+        [*DEMO, "--seconds", "1"], cwd=checkout, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_check_can_fail() -> None:
+    assert not Result(2, 1, 1, 1).right()
+    assert not Result(1, 1, 2, 1).right()
+    assert not Result(0, 0, 0, 0).right()
+    fold = Fold()
+    fold.add(make(1))
+    assert len(list(fold.rows())) == 1

@@ -1,0 +1,83 @@
+"""Every command in the README, run in order as a newcomer would, in a checkout of its own; and what it says of commands is true."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from tests.conftest import ROOT, Database
+
+from demo.postgres import installations
+from loader.cli import main
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```sh\n(?P<commands>.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A second checkout with the files of this one and its virtual environment, which has all that the demo needs."""
+    copy = tmp_path / "a checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in listed.stdout.decode().split("\0")[:-1]:
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").mkdir()
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (copy / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+    (copy / ".venv/installed-demo").touch()
+    yield copy
+    subprocess.run([sys.executable, "-m", "demo", "postgres", "remove"], cwd=copy, check=True)
+
+
+def test_the_commands_run(checkout: Path) -> None:
+    blocks = [found["commands"] for found in BLOCK.finditer(README) if not found["reason"]]
+    script = "set -euo pipefail\n" + "\n".join(blocks)
+    environment = os.environ | {"PATH": f"{installations()[18]}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "was loaded already" in done.stderr
+    assert re.search(r"([\d,]+) of \1 events are in segment_events, and ([\d,]+) of \2 memberships equal the fold", done.stdout)
+    assert '{"loaded": 1000, "duplicates": 0, "rejected": 0' in done.stdout
+    assert "invalid_event" in done.stdout or "invalid_timestamp" in done.stdout
+
+
+def test_what_is_not_run_says_why() -> None:
+    assert all(found["reason"] is None or found["reason"].strip() for found in BLOCK.finditer(README))
+    assert README.count("```sh") == len(list(BLOCK.finditer(README)))
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands with their names, groups excluded."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands(main)), ids=lambda value: "-".join(value) if isinstance(value, tuple) else "")
+def test_every_command_is_explained(path: tuple[str, ...], command: click.Command) -> None:
+    assert f"loader {' '.join(path)}" in README
+    assert command.help
+    assert all(option.help for option in command.params if isinstance(option, click.Option)), path
+
+
+def test_every_relation_is_explained(database: Database) -> None:
+    relations = database.fetch(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition"
+    )
+    assert {name for (name,) in relations if f"`{name}`" not in README} == {"segment_alembic_version"}
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)", README)) <= targets

@@ -1,0 +1,232 @@
+"""The loader when the connection, the server or the password fails: nothing is lost or comes twice, and one sentence says why."""
+
+import json
+import socket
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from demo.postgres import Server, installations
+from tests.conftest import TEMPLATE, VERSIONS, Database, migrate
+from tests.loading import (
+    assert_one_sentence,
+    check_exactly_once,
+    documents,
+    events,
+    execute,
+    finish,
+    load,
+    run,
+    running,
+    sample,
+    spoil,
+    wait_for_count,
+    wait_until,
+    write,
+)
+
+SESSIONS = "from pg_stat_activity where application_name = 'pgsegments loader' and datname = current_database()"
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that these tests may stop; the newest version only."""
+    home = tmp_path_factory.mktemp("own") / "pg"
+    server = Server(home, installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
+    server.start()
+    server.create_database(TEMPLATE)
+    migrate(server.environment(TEMPLATE))
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def own_database(own_server: Server) -> Iterator[Database]:
+    """A migrated database on a server that may be stopped; it runs again afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    own_server.start()
+    own_server.create_database(name, template=TEMPLATE)
+    yield Database(own_server, name)
+    own_server.start()
+    own_server.drop_database(name)
+
+
+class Proxy:
+    """Stands between the loader and the server, and cuts the connection at every third COMMIT.
+
+    In turn: when the server has committed, and the loader does not hear of it; and before the server hears of it.
+    """
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.cuts = 0
+        self._server = str(server.socket / ".s.PGSQL.5432")
+        self._commits = count(1)
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(folder / ".s.PGSQL.5432"))
+        self._listening.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._server)
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            while data := client.recv(65_536):
+                if data.endswith(b"COMMIT\0") and next(self._commits) % 3 == 0:
+                    self._cut(client, server, data, deliver=self.cuts % 2 == 0)
+                    break
+                server.sendall(data)
+            end(client, server)
+            back.join()
+
+    def _cut(self, client: socket.socket, server: socket.socket, data: bytes, *, deliver: bool) -> None:
+        self.cuts += 1
+        end(client)
+        if deliver:
+            server.sendall(data + b"X\0\0\0\4")
+            server.settimeout(30)
+            while server.recv(65_536):
+                pass  # until the server has committed and said good-bye
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Hand on what comes, to the end."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            with suppress(OSError):
+                sink.sendall(data)
+
+
+def end(*sockets: socket.socket) -> None:
+    """Shut connections down in both directions, which wakes whoever waits for them."""
+    for one in sockets:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[tuple[Proxy, str]]:
+    """A proxy and its PGHOST; the folder's path is short, as a socket's must be."""
+    with tempfile.TemporaryDirectory(prefix="proxy-") as folder:
+        proxy = Proxy(server, Path(folder))
+        yield proxy, folder
+        proxy.close()
+
+
+@pytest.mark.parametrize(("users", "lanes"), [(2, "3"), (300, "2"), (300, "16")])
+def test_commits_whose_answer_is_lost(
+    database: Database, tmp_path: Path, proxy: tuple[Proxy, str], users: int, lanes: str
+) -> None:
+    good = sample(600, users)
+    path = write(tmp_path / "events", spoil(documents(good), 37))
+    options = ("--lanes", lanes, "--batch-size", "600" if lanes == "16" else "40")
+    assert load(database, *options, path, PGHOST=proxy[1]) == (600, 0, 16)
+    check_exactly_once(database, path, good)
+    assert proxy[0].cuts > 2
+
+
+def test_a_pipe_whose_commits_are_lost(database: Database, proxy: tuple[Proxy, str]) -> None:
+    """Events are known by their identity; where a commit was unclear, they may be counted as duplicates."""
+    lines = "\n".join(documents(sample(400, 50)))
+    loaded, duplicates, _ = load(database, "--batch-size", "40", input=lines, PGHOST=proxy[1])
+    assert loaded + duplicates == events(database) == 400
+
+
+def test_sessions_terminated_again_and_again(database: Database, tmp_path: Path) -> None:
+    good = sample(1_500, 200)
+    path = write(tmp_path / "events", spoil(documents(good), 37))
+    with running(database, "--batch-size", "20", "--lanes", "3", "--rate", "3000", path) as process:
+        for reached in range(50, 1_500, 120):
+            wait_for_count(database, reached, process)
+            database.fetch(f"select pg_terminate_backend(pid) {SESSIONS} and (random() < .5 or query ~* 'commit')")
+        out, _ = finish(process)
+    assert json.loads(out)["loaded"] == 1_500
+    check_exactly_once(database, path, good)
+
+
+@pytest.mark.parametrize("how", ["immediate", "fast", "kill"])
+def test_the_server_stops_and_starts(own_database: Database, tmp_path: Path, how: str) -> None:
+    server = own_database.server
+    good = sample(3_000, 200)
+    path = write(tmp_path / "events", spoil(documents(good), 37))
+    with running(own_database, "--batch-size", "20", "--lanes", "3", "--rate", "4000", path) as process:
+        for reached in (100, 1_500):
+            wait_for_count(own_database, reached, process)
+            if how == "kill":
+                server.kill()
+            else:
+                server.stop(how)  # type: ignore[arg-type]
+            assert process.poll() is None
+            server.start()
+        out, _ = finish(process)
+    assert json.loads(out)["loaded"] == 3_000
+    check_exactly_once(own_database, path, good)
+
+
+def test_the_server_does_not_come_back(own_database: Database, tmp_path: Path) -> None:
+    good = sample(3_000, 200)
+    path = write(tmp_path / "events", spoil(documents(good), 37))
+    with running(own_database, "--batch-size", "20", "--rate", "2000", "--retry-for", "2s", path) as process:
+        wait_for_count(own_database, 100, process)
+        own_database.server.stop("immediate")
+        _, err = finish(process, 1)
+    assert err.splitlines()[-1].startswith("Error: The server went away and did not come back in time")
+    assert "Traceback" not in err
+    own_database.server.start()
+    load(own_database, "--lanes", "5", path)
+    check_exactly_once(own_database, path, good)
+
+
+def test_a_signal_while_the_server_is_away(own_database: Database, tmp_path: Path) -> None:
+    good = sample(3_000, 200)
+    path = write(tmp_path / "events", documents(good))
+    with running(own_database, "--batch-size", "20", "--rate", "2000", path) as process:
+        wait_for_count(own_database, 100, process)
+        own_database.server.stop("immediate")
+        process.terminate()
+        _, err = finish(process, 1)
+    assert "Traceback" not in err
+    own_database.server.start()
+    load(own_database, path)
+    check_exactly_once(own_database, path, good)
+
+
+def test_a_wrong_password(own_database: Database, tmp_path: Path) -> None:
+    path = write(tmp_path / "events", documents(sample(5, 2)))
+    access = own_database.server.data / "pg_hba.conf"
+    before = access.read_text()
+    execute(own_database, "alter role segment_loader password 'right'")
+    access.write_text(f"local all segment_loader scram-sha-256\n{before}")
+    execute(own_database, "select pg_reload_conf()")
+    try:
+        wait_until(lambda: run(own_database, path, PGPASSWORD="wrong").returncode)
+        assert_one_sentence(run(own_database, path, PGPASSWORD="wrong"), "password authentication failed")
+        assert_one_sentence(run(own_database, path), "password")
+        assert events(own_database) == 0
+        assert load(own_database, path, PGPASSWORD="right") == (5, 0, 0)
+    finally:
+        access.write_text(before)
+        execute(own_database, "select pg_reload_conf()")
+
+
+def test_no_server(own_database: Database, tmp_path: Path) -> None:
+    path = write(tmp_path / "events", documents(sample(5, 2)))
+    own_database.server.stop()
+    assert_one_sentence(run(own_database, path), "The database cannot be reached")
