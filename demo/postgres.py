@@ -20,11 +20,9 @@ import functools
 import hashlib
 import importlib.util
 import os
-import pwd
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +34,7 @@ import psycopg
 from psycopg import sql
 
 from demo import errors
+from demo.account import account, account_can, claim, give, verify
 
 DEFAULT_MAJOR: Final = 18
 STATE: Final = Path(__file__).resolve().parents[1] / ".demo"
@@ -43,7 +42,6 @@ PORT: Final = 5432  # only names the socket, so that every server can have the s
 SUPERUSER: Final = "postgres"
 SOCKET_BYTES: Final = 107  # what Linux takes as a socket's path
 SHELTERS: Final = Path("/var/tmp").resolve()  # noqa: S108 - survives a reboot; `_claim` refuses a planted folder
-ACCOUNTS: Final = ("postgres", "nobody")
 SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)  # loaded here: between fork and exec it would be too late
@@ -155,7 +153,7 @@ class Server:
         """Stop, and delete all that was made: data, socket, log, copied programs, shelter and link."""
         self.stop("immediate")
         if self.folder.exists():
-            _verify(self.folder)
+            verify(self.folder)
             shutil.rmtree(self.folder)
         if self.home.is_symlink():
             self.home.unlink()
@@ -187,7 +185,7 @@ class Server:
         socket = os.fsencode(self.home / "socket" / f".s.PGSQL.{PORT}")
         above = next(parent for parent in self.home.parents if parent.exists())
         # libpq takes a comma in a host for the start of the next host.
-        return len(socket) <= SOCKET_BYTES and b"," not in socket and _account_can("-x", above)
+        return len(socket) <= SOCKET_BYTES and b"," not in socket and account_can("-x", above)
 
     def _shelter(self) -> Path:
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
@@ -227,19 +225,19 @@ class Server:
     def _spawn(self, program: str, *arguments: Path | str, **options: Any) -> subprocess.Popen[bytes]:
         """Run one of the programs as the account, with nothing of this process's environment."""
         environment = {"PATH": os.defpath, "LC_ALL": "C"}
-        options |= _account() | {"stdin": subprocess.DEVNULL, "cwd": self.folder, "env": environment}
+        options |= account() | {"stdin": subprocess.DEVNULL, "cwd": self.folder, "env": environment}
         return subprocess.Popen([self.bin / program, *arguments], **options)
 
     def _prepare(self) -> None:
         folder = self.folder
-        _claim(folder)
+        claim(folder)
         if folder != self.home:
             if self.home.is_symlink():
                 self.home.unlink()
             self.home.symlink_to(folder)
         self._copy_programs()
         if not self.socket.exists():
-            _give(self.socket)
+            give(self.socket)
         if not self.data.exists():
             self._initialise()
         self._clear_stale_pid_file()
@@ -250,7 +248,7 @@ class Server:
 
     def _copy_programs(self) -> None:
         old, new, copy = self.folder / "postgresql", self.folder / "postgresql.new", self._copy()
-        needed = not _account_can("-x", self.installation / "postgres")
+        needed = not account_can("-x", self.installation / "postgres")
         if needed and copy.is_dir() and filecmp.cmp(self.installation / "postgres", copy / "postgres"):
             return
         for left in (old, new):
@@ -262,7 +260,7 @@ class Server:
     def _initialise(self) -> None:
         new = self.folder / "data.new"  # renamed only once it is whole, so that a killed initdb is no data directory
         shutil.rmtree(new, ignore_errors=True)
-        _give(new)
+        give(new)
         options = ["--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-instructions"]
         access = [f"--username={SUPERUSER}", "--auth-local=trust", "--auth-host=reject"]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -350,44 +348,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _account() -> dict[str, Any]:
-    """Who runs PostgreSQL, as subprocess takes it: whoever runs this, but for root an account without rights."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ACCOUNTS:
-        with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    raise errors.AccountMissingError(names=" nor ".join(ACCOUNTS))
-
-
-def _account_can(access: str, path: Path) -> bool:
-    """Whether the account may: asked of the kernel, as no reading of mode bits knows every rule."""
-    return subprocess.run(["/usr/bin/test", access, path], check=False, **_account()).returncode == 0
-
-
-def _claim(folder: Path) -> None:
-    """Make the folder, or take it if it is ours already; others may pass through it and no more."""
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(0o700)
-    _verify(folder)
-    folder.chmod(0o711)
-
-
-def _verify(folder: Path) -> None:
-    # Anybody may have made a folder or a link of this name in /var/tmp before us.
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise errors.ForeignFolderError(folder=folder)
-
-
-def _give(folder: Path) -> None:
-    """Make a folder that only the account can enter."""
-    folder.mkdir(0o700)
-    if account := _account():
-        os.chown(folder, account["user"], account["group"])
 
 
 def _copy_wheel(installation: Path, target: Path) -> None:

@@ -181,9 +181,7 @@ class Stream:
         command = [*LOADER, "stream", "--source", "demo", "--lanes", "1", "-"]
         environment = os.environ | server.environment(DATABASE) | {"PGUSER": "segment_loader"}
         with LOG.open("wb") as log:
-            return subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stderr=log, start_new_session=True
-            )
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stderr=log, start_new_session=True)
 
 
 def loader_failed() -> StepFailedError:

@@ -114,8 +114,8 @@ def main() -> None:
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
 @click.option("--rate", type=Rate(0, min_open=True), help="Events per second, in all.  [default: no limit]")
 @click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections, which share out the users.")
-@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Events a batch at most; 8 MiB close it too.")
-@click.option("--linger", type=duration, default="100ms", show_default=True, help="How long an event waits for its batch to fill.")
+@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Most events in a batch.")
+@click.option("--linger", type=duration, default="100ms", show_default=True, help="Longest wait for a batch to fill.")
 @click.option("--source", help="Name under which positions and rejects are kept.  [default: the file's path]")
 @click.option("--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be.")
 @click.option("--max-line", type=size, default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
@@ -259,12 +259,11 @@ def generate_command(rate: float | None, start: datetime | None, seed: int | Non
     seed = randbits(63) if seed is None else seed
     chunks = generate(rate=rate, start=start or datetime.now(UTC), seed=seed, **options)  # type: ignore[arg-type]
     began = time.monotonic()
-    output = click.get_binary_stream("stdout")
     try:
         for first, lines in chunks:
             for due in pace(first, lines, rate, began):
-                output.write(b"".join(due))
-                output.flush()
+                sys.stdout.buffer.write(b"".join(due))
+                sys.stdout.buffer.flush()
     except OverflowError:
         raise LoaderError("The timestamps run past the year 9999: choose an earlier --start or a smaller --count.") from None
 

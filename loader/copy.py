@@ -42,7 +42,7 @@ cross join lateral (
 ) e
 where (e.vendor, e.segment_name, e.remove) <> (i.vendor, i.segment_name, i.remove)
   or e.value is distinct from i.value
-  or e.extra is distinct from i.extra
+  or coalesce(e.extra, '{}') <> coalesce(i.extra, '{}')
 order by i.ordinal
 """
 

@@ -16,4 +16,3 @@ def dump(pg_dump: str) -> str:
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - no shell
     text = BOUND.sub("'400 days before the migration'", NOISE.sub("", text))
     return BLANK_LINES.sub("\n\n", text).strip() + "\n"
-

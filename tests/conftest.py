@@ -5,6 +5,7 @@ The process that runs pytest starts the servers before xdist's workers and remov
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,9 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     home = Path(tempfile.mkdtemp(prefix="pgsegments-test-"))
-    servers = [
-        Server(home / str(major), installations()[major], shared_buffers=256, die_with_parent=True) for major in VERSIONS
-    ]
+    servers = [Server(home / str(major), installations()[major], shared_buffers=256, die_with_parent=True) for major in VERSIONS]
     config.add_cleanup(lambda: remove(home, servers))
     for server in servers:
         server.start()
@@ -99,7 +98,9 @@ class Database:
         )
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def loader(self, *arguments: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+    def loader(
+        self, *arguments: str | Path, input: str | bytes | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run the loader's command line."""
         return self.run(*LOADER, *arguments, input=input, **environment)
 
@@ -137,3 +138,22 @@ def database(server: Server) -> Iterator[Database]:
     server.create_database(name, template=TEMPLATE)
     yield Database(server, name)
     server.drop_database(name)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A second checkout with the files of this one and its virtual environment, which has all that the demo needs."""
+    copy = tmp_path / "a checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in listed.stdout.decode().split("\0")[:-1]:
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").mkdir()
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (copy / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+    (copy / ".venv/installed-demo").touch()
+    yield copy
+    subprocess.run([sys.executable, "-m", "demo", "postgres", "remove"], cwd=copy, check=True)

@@ -50,7 +50,9 @@ def ndjson(events: Iterable[Event]) -> str:
     return "".join(document(event) + "\n" for event in events)
 
 
-def make(number: int, user: str = "u", segment: str = "s", *, seconds: float = 0, value: str | None = None, remove: bool = False) -> Event:
+def make(
+    number: int, user: str = "u", segment: str = "s", *, seconds: float = 0, value: str | None = None, remove: bool = False
+) -> Event:
     """An event of vendor 1 today, `seconds` after midnight UTC; `number` makes its id."""
     return Event(str(uuid.UUID(int=number)), TODAY + timedelta(seconds=seconds), user, 1, segment, value, remove)
 

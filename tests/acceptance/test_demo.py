@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.test_readme import checkout  # noqa: F401 - a fixture
 
 from demo.check import Result
 from demo.fold import Fold
@@ -33,7 +32,7 @@ def processes(home: Path) -> set[str]:
 
 
 @pytest.fixture
-def running(checkout: Path) -> Iterator[subprocess.Popen[str]]:  # noqa: F811
+def running(checkout: Path) -> Iterator[subprocess.Popen[str]]:
     """A demo that has reduced its first events."""
     demo = subprocess.Popen([*DEMO, "--rate", "500"], cwd=checkout, stdout=subprocess.PIPE, text=True)
     assert demo.stdout
@@ -47,7 +46,7 @@ def running(checkout: Path) -> Iterator[subprocess.Popen[str]]:  # noqa: F811
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly(checkout: Path, running: subprocess.Popen[str], number: signal.Signals) -> None:  # noqa: F811
+def test_it_stops_cleanly(checkout: Path, running: subprocess.Popen[str], number: signal.Signals) -> None:
     running.send_signal(number)
     assert running.wait(60) == 0
     deadline = time.monotonic() + 20
@@ -57,7 +56,7 @@ def test_it_stops_cleanly(checkout: Path, running: subprocess.Popen[str], number
     assert list(checkout.glob(".demo/**/.s.PGSQL*")) == []
 
 
-def test_a_second_one_is_refused_and_env_names_its_database(checkout: Path, running: subprocess.Popen[str]) -> None:  # noqa: F811
+def test_a_second_one_is_refused_and_env_names_its_database(checkout: Path, running: subprocess.Popen[str]) -> None:
     second = subprocess.run(DEMO, cwd=checkout, capture_output=True, text=True, check=False)
     assert second.returncode != 0
     assert f"process {running.pid}" in second.stderr
@@ -66,7 +65,7 @@ def test_a_second_one_is_refused_and_env_names_its_database(checkout: Path, runn
     assert "export PGDATABASE=demo\n" in env.stdout
 
 
-def test_somebody_elses_server_is_never_touched(checkout: Path) -> None:  # noqa: F811
+def test_somebody_elses_server_is_never_touched(checkout: Path) -> None:
     """PG* of the user's own shell count for nothing."""
     environment = {"PGHOSTADDR": "127.0.0.1", "PGSERVICE": "theirs", "PGHOST": "/nonexistent", "PGPASSWORD": "secret"}
     done = subprocess.run(

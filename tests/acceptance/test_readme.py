@@ -1,41 +1,20 @@
-"""Every command in the README, run in order as a newcomer would, in a checkout of its own; and what it says of commands is true."""
+"""Every command in the README, run in order as a newcomer would; and what it says of commands and tables is true."""
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from tests.conftest import ROOT, Database
 
 from demo.postgres import installations
 from loader.cli import main
+from tests.conftest import ROOT, Database
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```sh\n(?P<commands>.*?)```", re.DOTALL)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A second checkout with the files of this one and its virtual environment, which has all that the demo needs."""
-    copy = tmp_path / "a checkout"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    )
-    for name in listed.stdout.decode().split("\0")[:-1]:
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    (copy / ".venv").mkdir()
-    for part in ("bin", "lib", "pyvenv.cfg"):
-        (copy / ".venv" / part).symlink_to(Path(sys.prefix) / part)
-    (copy / ".venv/installed-demo").touch()
-    yield copy
-    subprocess.run([sys.executable, "-m", "demo", "postgres", "remove"], cwd=copy, check=True)
 
 
 def test_the_commands_run(checkout: Path) -> None:
@@ -64,7 +43,9 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], 
             yield (*path, name), command
 
 
-@pytest.mark.parametrize(("path", "command"), list(commands(main)), ids=lambda value: "-".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    ("path", "command"), list(commands(main)), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
 def test_every_command_is_explained(path: tuple[str, ...], command: click.Command) -> None:
     assert f"loader {' '.join(path)}" in README
     assert command.help

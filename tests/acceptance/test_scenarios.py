@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.conftest import Database, Row
-from tests.events import ndjson
 
 from demo.fold import Event
+from tests.conftest import Database, Row
+from tests.events import ndjson
 
 PLANES, TRAINS, AUTOS = (42, "planes"), (32, "trains"), (52, "autos")
 TS1, TS2, TS3 = (datetime(2021, 1, day, 12, 34, 56, tzinfo=UTC) for day in (16, 17, 18))
@@ -32,7 +32,9 @@ from segment_toggles order by 1, 2
 Load = Callable[[Database, Sequence[Event], Path], None]
 
 
-def made(number: int, user: str, segment: tuple[int, str], at: datetime, value: str | None = None, *, remove: bool = False) -> Event:
+def made(
+    number: int, user: str, segment: tuple[int, str], at: datetime, value: str | None = None, *, remove: bool = False
+) -> Event:
     """Event `number` of a scenario."""
     return Event(f"00000000-0000-4000-8000-{number:012}", at, user, *segment, value, remove)
 
@@ -45,11 +47,11 @@ A = [
     made(4, "bob", TRAINS, TS2, remove=True),
     made(5, "carly", PLANES, TS3, remove=True),
 ]
-A_AFTER_2 = [
+A_AFTER_2: list[Row] = [
     ("alice", "planes", TS1, TS1, True, "associated value"),
     ("bob", "trains", TS1, TS1, True, None),
 ]
-A_AFTER_6 = [
+A_AFTER_6: list[Row] = [
     ("alice", "planes", TS1, TS3, True, "updated value"),
     ("bob", "trains", TS1, TS2, False, None),
     ("carly", "planes", None, TS3, False, None),
@@ -62,8 +64,8 @@ B = [
     made(3, "alice", PLANES, TS2, remove=True),
     made(4, "alice", AUTOS, TS2),
 ]
-B_AFTER_2 = [("alice", "planes", TS1, TS1, True, "associated value"), ("alice", "trains", TS1, TS1, True, None)]
-B_AFTER_5 = [
+B_AFTER_2: list[Row] = [("alice", "planes", TS1, TS1, True, "associated value"), ("alice", "trains", TS1, TS1, True, None)]
+B_AFTER_5: list[Row] = [
     ("alice", "autos", TS2, TS2, True, None),
     ("alice", "planes", TS1, TS2, False, "associated value"),
     ("alice", "trains", TS1, TS1, True, None),
@@ -136,11 +138,17 @@ def by_split(database: Database, query: str) -> dict[int, list[Row]]:
     return found
 
 
-def check(database: Database, load: Load, folder: Path, events: Sequence[Event], expected: dict[int, tuple[str, list[Row]]]) -> None:
+def check(
+    database: Database, load: Load, folder: Path, events: Sequence[Event], expected: dict[int, tuple[str, list[Row]]]
+) -> None:
     """Where a split's batch ends after so many events, the query has the rows expected; a second delivery changes nothing."""
     every = list(enumerate(splits(events)))
     for turn in range(len(events)):
-        load(database, [of_split(event, number) for number, split in every for batch in split[turn : turn + 1] for event in batch], folder)
+        load(
+            database,
+            [of_split(event, number) for number, split in every for batch in split[turn : turn + 1] for event in batch],
+            folder,
+        )
         found = {query: by_split(database, query) for query, _ in expected.values()}
         for number, split in every:
             loaded = sum(map(len, split[: turn + 1]))

@@ -255,6 +255,20 @@ def test_a_source_is_free_while_the_next_is_loaded(database: Database, tmp_path:
         finish(process)
 
 
+def test_positions_that_somebody_else_moved(database: Database, tmp_path: Path) -> None:
+    """As another loader would, or a commit that arrived late: what is below them is done, and they never go back."""
+    path = write(tmp_path / "events", spoil(documents(sample(300, 50)), 9))
+    size = path.stat().st_size
+    with running(database, "--rate", "200", "--lanes", "3", path) as process:
+        wait_for_count(database, 1, process)
+        execute(database, "update segment_source_positions set position = %s", size)
+        before = events(database), len(rejects(database))
+        finish(process)
+    assert (events(database), len(rejects(database))) == before
+    assert database.fetch("select distinct position from segment_source_positions") == [(size,)]
+    check_against_fold(database)
+
+
 def test_reset_while_a_file_is_loaded(database: Database, tmp_path: Path) -> None:
     path = write(tmp_path / "events", documents(sample(3_000, 50)))
     with running(database, "--rate", "100", path) as process:

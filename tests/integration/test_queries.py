@@ -33,7 +33,10 @@ def test_every_query_starts_with_its_question() -> None:
 
 def test_active_segments_of_a_range_of_users(database: Database) -> None:
     fill(database)
-    assert [row[:3] for row in ask(database, "pg_user_active_segments")] == [["usr-000000", "seg-0", "1"], ["usr-000001", "seg-1", "1"]]
+    assert [row[:3] for row in ask(database, "pg_user_active_segments")] == [
+        ["usr-000000", "seg-0", "1"],
+        ["usr-000001", "seg-1", "1"],
+    ]
     assert [row[0] for row in ask(database, "pg_user_active_segments", "from_user=usr-000001")] == ["usr-000001"]
 
 

@@ -25,12 +25,19 @@ MOMENTS = [0, 1, 2, 3, 4, -86_400 * 9_000, -86_400 * 9_000 + 1]
 def streams(draw: st.DrawFn) -> list[list[Event]]:
     """Batches of events."""
     kinds = st.tuples(
-        st.sampled_from("ab"), st.sampled_from(["s", "t"]), st.sampled_from(MOMENTS), st.sampled_from([None, "", "x", "y"]), st.booleans()
+        st.sampled_from("ab"),
+        st.sampled_from(["s", "t"]),
+        st.sampled_from(MOMENTS),
+        st.sampled_from([None, "", "x", "y"]),
+        st.booleans(),
     )
     drawn = draw(st.lists(st.lists(kinds, min_size=1, max_size=25), min_size=1, max_size=6))
     numbers = iter(range(10_000))
     return [
-        [make(next(numbers), user, name, seconds=at, value=None if remove else value, remove=remove) for user, name, at, value, remove in batch]
+        [
+            make(next(numbers), user, name, seconds=at, value=None if remove else value, remove=remove)
+            for user, name, at, value, remove in batch
+        ]
         for batch in drawn
     ]
 

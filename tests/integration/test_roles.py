@@ -119,7 +119,9 @@ def test_the_owner_and_superusers_are_kept_from_accidents(database: Database, us
         for change in ("delete from", "truncate", "update")
     ]
     statements = [text + " set value = 'x'" if text.startswith("update") else text for text in statements]
-    statements += [f"insert into {PARTITION} ({COLUMNS}, batch_id) values ('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 1)"]
+    statements += [
+        f"insert into {PARTITION} ({COLUMNS}, batch_id) values ('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 1)"
+    ]
     with database.connect(autocommit=True) as connection:
         connection.execute(f"set role {user}".encode())
         for statement in statements:
@@ -146,29 +148,40 @@ WITHIN = {
 
 def prepare(connection: psycopg.Connection[tuple[object, ...]], within: str) -> None:
     """Make pg_temp.f(), which inserts, and pg_temp.g(), which hides that from the planner."""
-    connection.execute(f"create function pg_temp.f() returns text language plpgsql as $$ begin {within} return 'late'; end $$".encode())
-    connection.execute("create function pg_temp.g() returns boolean language plpgsql stable as $$ begin perform pg_temp.f(); return true; end $$")
+    connection.execute(
+        f"create function pg_temp.f() returns text language plpgsql as $$ begin {within} return 'late'; end $$".encode()
+    )
+    connection.execute(
+        "create function pg_temp.g() returns boolean language plpgsql stable as $$ begin perform pg_temp.f(); return true; end $$"
+    )
 
 
 def insert_select(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     """Rows before and after the inner insert, in one statement."""
-    connection.execute(f"""
+    connection.execute(
+        f"""
         insert into segment_events ({COLUMNS})
         select case when n = 2 then pg_temp.f() else 'u' || n end, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's' from generate_series(1, 3) n
-    """.encode())
+    """.encode()
+    )
 
 
 def insert_select_filtered(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     """Rows before the inner insert only."""
-    connection.execute(f"""
+    connection.execute(
+        f"""
         insert into segment_events ({COLUMNS})
         select 'u' || n, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's' from generate_series(1, 3) n where n < 3 or pg_temp.f() is null
-    """.encode())
+    """.encode()
+    )
 
 
 def copy_where(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     """Rows that COPY still holds in its buffer when the inner insert runs."""
-    with connection.cursor() as cursor, cursor.copy(f"copy segment_events ({COLUMNS}) from stdin where vendor = 1 or pg_temp.g()") as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy segment_events ({COLUMNS}) from stdin where vendor = 1 or pg_temp.g()") as copy,
+    ):
         for number in (1, 2, 3):
             copy.write_row((f"u{number}", TODAY, f"00000000-0000-4000-8000-00000000000{number}", 1 + number // 3, "s"))
 
@@ -218,10 +231,16 @@ def test_a_temporary_table_or_a_setting_deceives_nobody(database: Database) -> N
         (f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', 'v', true, null)", "segment_events_value"),
         (f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '[]')", "segment_events_extra"),
         (f"""('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '{{"user": 1}}')""", "segment_events_extra"),
-        (f"""('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '{{"segment": {{"name": 1}}}}')""", "segment_events_extra"),
+        (
+            f"""('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's', null, false, '{{"segment": {{"name": 1}}}}')""",
+            "segment_events_extra",
+        ),
     ],
 )
 def test_the_contract_holds_for_plain_sql(database: Database, values: str, constraint: str) -> None:
-    with database.connect("segment_loader", autocommit=True) as connection, pytest.raises(psycopg.errors.CheckViolation) as refused:
+    with (
+        database.connect("segment_loader", autocommit=True) as connection,
+        pytest.raises(psycopg.errors.CheckViolation) as refused,
+    ):
         connection.execute(f"insert into segment_events ({COLUMNS}, value, remove, extra) values {values}".encode())
     assert refused.value.diag.constraint_name == constraint
