@@ -98,10 +98,11 @@ class Lane:
 
     def _commit(self, connection: Connection, batch: Batch) -> Counts:
         """Write the batch and move the positions, in one transaction; after a doubtful commit look at the positions first."""
-        if self._doubtful and self._source.seekable:
-            positions = reread_positions(connection, self._source.name)
-            self._known = {bucket: positions[bucket] for bucket in self._buckets}
-            batch.drop_done(positions)
+        if self._source.seekable:
+            if self._doubtful:
+                positions = reread_positions(connection, self._source.name)
+                self._known = {bucket: positions[bucket] for bucket in self._buckets}
+            batch.drop_done(self._known)  # always: they may be far ahead, when somebody else has moved them
         self._doubtful = True
         try:
             counts = self._write(connection, batch)

@@ -90,7 +90,7 @@ class Database:
         with self.connect(autocommit=True) as connection:
             connection.execute(script.encode())
 
-    def run(self, *command: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+    def run(self, *command: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a program against the database and wait for it; text is UTF-8."""
         data = input.encode() if isinstance(input, str) else input
         done = subprocess.run(
@@ -100,7 +100,7 @@ class Database:
 
     def loader(
         self, *arguments: str | Path, input: str | bytes | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:  # noqa: A002
+    ) -> subprocess.CompletedProcess[str]:
         """Run the loader's command line."""
         return self.run(*LOADER, *arguments, input=input, **environment)
 
@@ -108,7 +108,7 @@ class Database:
         """Start the loader's command line and leave it running."""
         return subprocess.Popen([*LOADER, *arguments], cwd=ROOT, env=self.environment, **options)  # type: ignore[call-overload,no-any-return]
 
-    def psql(self, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+    def psql(self, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run the server's own psql, unaligned and without headers."""
         return self.run(self.server.bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *arguments, input=input)
 

@@ -54,7 +54,8 @@ def test_every_command_is_explained(path: tuple[str, ...], command: click.Comman
 
 def test_every_relation_is_explained(database: Database) -> None:
     relations = database.fetch(
-        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition"
+        "select relname from pg_class "
+        "where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition"
     )
     assert {name for (name,) in relations if f"`{name}`" not in README} == {"segment_alembic_version"}
 

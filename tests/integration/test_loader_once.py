@@ -8,6 +8,7 @@ import random
 import re
 import signal
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -35,6 +36,10 @@ from tests.loading import (
 
 TOO_LARGE = '{"n": 1e200000, "trap": "segment_reduce() \\nsegment_events_end_batch()"}'
 """JSON that the contract allows and numeric does not hold; its text is that of an error of the reducer."""
+
+
+WAITING = "select from pg_locks join pg_stat_activity using (pid) where not granted and datname = current_database()"
+COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name, value, remove"
 
 
 def with_extra(line: str, extra: str) -> str:
@@ -269,6 +274,42 @@ def test_positions_that_somebody_else_moved(database: Database, tmp_path: Path) 
     check_against_fold(database)
 
 
+@newest
+def test_positions_never_go_back(database: Database, tmp_path: Path) -> None:
+    """A lane goes on where the least of its buckets is; those further on stay where they are."""
+    path = write(tmp_path / "events", documents(sample(100, 1)))
+    assert load(database, path) == (100, 0, 0)
+    empty = "(select min(bucket) from segment_source_positions where bucket <> %s)"
+    bucket = crc32(b"user-0") & 15
+    execute(database, f"update segment_source_positions set position = 0 where bucket = {empty}", bucket)
+    with running(database, "--lanes", "1", "--rate", "20", path) as process:
+        assert process.stderr
+        assert "going on with" in process.stderr.readline().decode()
+        process.terminate()
+        finish(process)
+    behind = database.fetch("select count(*) from segment_source_positions where position < %s", path.stat().st_size)
+    assert behind == [(1,)]
+    assert load(database, path) == (0, 0, 0)
+
+
+@newest
+def test_a_deadlock_is_tried_again(database: Database) -> None:
+    """The loader adds a, then waits for our b; we wait for its a, and are the more patient."""
+    execute(database, f"alter database {database.name} set deadlock_timeout to '3s'")
+    one, two = make(1, "a"), make(2, "b")
+    with database.connect() as connection, running(database, "--lanes", "1") as process:
+        connection.execute("set deadlock_timeout to '100s'")
+        insert = f"insert into segment_events ({COLUMNS}) values (%s, %s, %s, %s, %s, %s, %s)".encode()
+        connection.execute(insert, values(two))
+        send(process, ndjson([one, two, make(3, "c")]))
+        wait_until(lambda: len(database.fetch(WAITING)) == 1)
+        connection.execute(insert, values(one))
+        connection.commit()
+        out, _ = finish(process)
+    assert (json.loads(out)["loaded"], json.loads(out)["duplicates"]) == (1, 2)
+    check_against_fold(database)
+
+
 def test_reset_while_a_file_is_loaded(database: Database, tmp_path: Path) -> None:
     path = write(tmp_path / "events", documents(sample(3_000, 50)))
     with running(database, "--rate", "100", path) as process:
@@ -306,6 +347,9 @@ def test_four_loaders_share_events_and_keys(database: Database, tmp_path: Path) 
         paths.append(write(tmp_path / str(number), documents(shuffled)))
     started = [running(database, "--batch-size", "40", "--lanes", "3", path) for path in paths]
     with started[0] as one, started[1] as two, started[2] as three, started[3] as four:
+        with database.connect() as connection:
+            connection.execute("lock table segment_events in exclusive mode")  # so that all begin at once
+            wait_until(lambda: len(database.fetch(WAITING)) >= 4)
         summaries = [json.loads(finish(process)[0]) for process in (one, two, three, four)]
     assert sum(summary["loaded"] for summary in summaries) == 600
     assert sum(summary["duplicates"] for summary in summaries) == 1_800

@@ -29,7 +29,8 @@ select c.oid::regclass::text from pg_class c
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'S') and obj_description(c.oid, 'pg_class') is null
 union all
 select c.oid::regclass || '.' || a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid
-where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and col_description(c.oid, a.attnum) is null
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+  and a.attnum > 0 and col_description(c.oid, a.attnum) is null
 union all
 select p.oid::regprocedure::text from pg_proc p
 where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') is null
@@ -130,7 +131,7 @@ def migrate_quietly(environment: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stderr if done.returncode else ""
 
 
-def test_a_role_that_is_no_superuser_may_migrate(server: Server, empty_database: Database) -> None:
+def test_a_role_that_is_no_superuser_may_migrate(empty_database: Database) -> None:
     """It needs CREATEROLE, or segment_owner granted to it, and the database."""
     name = f"migrator_{empty_database.name}"
     empty_database.execute(f"create role {name} login createrole; alter database {empty_database.name} owner to {name}")

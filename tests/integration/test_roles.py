@@ -69,19 +69,18 @@ DENIED = {
     ],
 }
 
+SEEN = {
+    "segment_listener": ("outcomes", "toggles", "batches", "settings"),
+    "segment_reader": (
+        *("events", "memberships", "outcomes", "batches", "event_outcomes", "toggles"),
+        *("rejects", "sources", "source_positions", "settings", "alembic_version"),
+    ),
+}
+
 ALLOWED = {
-    "segment_listener": [
-        "select * from segment_outcomes", "select * from segment_toggles", "select * from segment_batches", "select * from segment_settings",
-    ],
-    "segment_reader": [
-        f"select * from {relation}"
-        for relation in (
-            "segment_events", "segment_memberships", "segment_outcomes", "segment_batches", "segment_event_outcomes", "segment_toggles",
-            "segment_rejects", "segment_sources", "segment_source_positions", "segment_settings",
-        )
-    ],
+    **{role: [f"select * from segment_{name}" for name in names] for role, names in SEEN.items()},
     "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],
-}  # fmt: skip
+}
 
 
 def sqlstate(database: Database, user: str, statement: str) -> str | None:
@@ -161,7 +160,8 @@ def insert_select(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(
         f"""
         insert into segment_events ({COLUMNS})
-        select case when n = 2 then pg_temp.f() else 'u' || n end, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's' from generate_series(1, 3) n
+        select case when n = 2 then pg_temp.f() else 'u' || n end, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's'
+        from generate_series(1, 3) n
     """.encode()
     )
 
@@ -171,7 +171,8 @@ def insert_select_filtered(connection: psycopg.Connection[tuple[object, ...]]) -
     connection.execute(
         f"""
         insert into segment_events ({COLUMNS})
-        select 'u' || n, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's' from generate_series(1, 3) n where n < 3 or pg_temp.f() is null
+        select 'u' || n, '{TODAY.isoformat()}', gen_random_uuid(), 1, 's'
+        from generate_series(1, 3) n where n < 3 or pg_temp.f() is null
     """.encode()
     )
 
