@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -23,7 +23,7 @@ from loader.database import check, connect, sentence
 from loader.errors import LoaderError
 from loader.generate import generate
 from loader.rejects import find_reject, list_rejects
-from loader.source import Source, open_source
+from loader.source import check_readable, open_source
 from loader.stream import Options, Stream
 
 PROGRESS_SECONDS = 5.0
@@ -130,27 +130,32 @@ def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future
     names = files or ("-",)
     if source is not None and len(names) > 1:
         raise click.UsageError("--source names one source: give it with one file.")
-    sources = [open_source(name, source) for name in names]
+    for name in names:
+        check_readable(name)
     with stopping_on_signals() as stopping, progress() as show:
         chosen = Options(max_future=timedelta(seconds=max_future), **options)  # type: ignore[arg-type]
         with Stream(chosen, stopping, show.counts) as streaming:
-            load_all(streaming, sources, show, as_json)
+            load_all(streaming, names, source, show, as_json)
 
 
-def load_all(streaming: Stream, sources: list[Source], show: "Progress", as_json: bool) -> None:
-    """Load the sources one after the other; the summary tells what was committed, also when the last of it failed."""
+def load_all(streaming: Stream, names: Sequence[str], source: str | None, show: "Progress", as_json: bool) -> None:
+    """Load the files one after the other; the summary tells what was committed, also when the last of it failed."""
     started = time.monotonic()
-    done = False
+    complete = False
     try:
-        for source in sources:
-            show.say(streaming.open(source))
-            streaming.load(source)
-            if streaming.stopping.is_set():
-                show.say("stopped as asked: run the same command again to go on")
-                break
-        done = True
+        complete = all(load_one(streaming, name, source, show) for name in names)
     finally:
-        summarise(streaming.counts, time.monotonic() - started, done and not streaming.stopping.is_set(), as_json, show)
+        summarise(streaming.counts, time.monotonic() - started, complete, as_json, show)
+
+
+def load_one(streaming: Stream, name: str, source: str | None, show: "Progress") -> bool:
+    """Load one file; return whether it was read to its end."""
+    with open_source(name, source) as opened:
+        show.say(streaming.open(opened))
+        complete = streaming.load(opened)
+    if not complete:
+        show.say("stopped as asked: run the same command again to go on")
+    return complete
 
 
 def summarise(counts: Counts, seconds: float, complete: bool, as_json: bool, show: "Progress") -> None:
@@ -248,7 +253,7 @@ def rejects_show(number: int) -> None:
 
 @main.command(name="generate")
 @click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
+@click.option("--rate", type=Rate(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
 @click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="Segments; a few get most events.")
 @click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most events.")
 @click.option("--adds", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The share of adds.")

@@ -15,7 +15,7 @@ from typing import TypeVar
 import psycopg
 from psycopg import errors
 
-from loader.errors import LoaderError, NoDatabase, NotAllowed, NotMigrated, ServerGone, TooManyCollisions, TooOld
+from loader.errors import LoaderError, NoDatabase, NotAllowed, NotMigrated, ServerGone, StoppedWaiting, TooManyCollisions, TooOld
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
@@ -130,14 +130,15 @@ class Session:
     def _wait(self, gone_since: float, error: Exception) -> None:
         """Wait a little, or give up: patience is at its end, or the user wants to go."""
         waited = time.monotonic() - gone_since
-        if waited >= self.patience or self.stopping.wait(min(2.0, 0.1 + waited / 4)):
+        if self.stopping.wait(min(2.0, 0.1 + waited / 4)):
+            raise StoppedWaiting
+        if waited >= self.patience:
             raise ServerGone(f"{ServerGone.__doc__} ({' '.join(str(error).split())})") from None
 
 
 def sentence(error: psycopg.Error) -> LoaderError:
     """An error of the server that nothing here expects, in its own words."""
+    said, hint = (text.rstrip(".") + "." if text else "" for text in (error.diag.message_primary, error.diag.message_hint))
     if isinstance(error, errors.InsufficientPrivilege):
-        return NotAllowed(f"{NotAllowed.__doc__} (The server said: {error.diag.message_primary}.)")
-    said = error.diag.message_primary or " ".join(str(error).split())
-    hint = f" {error.diag.message_hint}." if error.diag.message_hint else ""
-    return LoaderError(f"The server refused: {said}.{hint} What was committed stays.")
+        return NotAllowed(f"{NotAllowed.__doc__} (The server said: {said})")
+    return LoaderError(" ".join(["The server refused:", said or " ".join(str(error).split()), hint, "What was committed stays."]))

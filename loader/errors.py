@@ -18,6 +18,10 @@ class ServerGone(LoaderError):
     """The server went away and did not come back in time; what was committed stays: run the same command again to go on."""
 
 
+class StoppedWaiting(LoaderError):
+    """Told to stop while the server was away; what was committed stays: run the same command again to go on."""
+
+
 class TooManyCollisions(LoaderError):
     """Deadlocks with other sessions kept a batch from committing time and again: run the command again, with fewer loaders."""
 

@@ -58,12 +58,16 @@ _COUNTED = 30
 
 
 class Invalid(ValueError):  # noqa: N818 - it tells of a line, not of the program
-    """The line is not a valid event: the code says which rule it breaks, the reason what was found."""
+    """The line is not a valid event: the code says which rule it breaks, the reason what was found.
 
-    def __init__(self, code: str, reason: str) -> None:
+    `user` is given where another moment would judge otherwise: such a line stays in its user's bucket, valid or not.
+    """
+
+    def __init__(self, code: str, reason: str, user: str | None = None) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+        self.user = user
 
 
 class Limits(NamedTuple):
@@ -94,7 +98,7 @@ class Reject(NamedTuple):
 
     position: int
     bucket: int
-    """0 to 15, from the position: there may be no user to go by."""
+    """0 to 15, from the position, as there may be no user to go by; of codes future and expired from the user."""
     bytes: bytes
     length: int
     """Bytes of the whole line without its line end."""
@@ -123,7 +127,8 @@ def bucket(data: bytes) -> int:
 
 def reject(line: bytes, position: int, invalid: Invalid) -> Reject:
     """Return the reject of a whole line."""
-    return Reject(position, position_bucket(position), line, len(line), None, invalid.code, invalid.reason)
+    found = position_bucket(position) if invalid.user is None else bucket(invalid.user.encode())
+    return Reject(position, found, line, len(line), None, invalid.code, invalid.reason)
 
 
 def position_bucket(position: int) -> int:
@@ -144,7 +149,7 @@ def parse(line: bytes, position: int, limits: Limits) -> Row:
     value, remove = _change(document)
     if "\\u" in text:
         _check_escapes(text)
-    _check_limits(moment, limits)
+    _check_limits(moment, limits, user)
     extra = _extra(text, document, segment)
     copy = _copy((user, timestamp, event, vendor, name, value, remove, extra))
     return Row(position, bucket(user.encode()), user, timestamp[:10], copy, line)
@@ -328,13 +333,13 @@ def _check_escapes(text: str) -> None:
             raise Invalid("invalid_json", reason)
 
 
-def _check_limits(moment: datetime, limits: Limits) -> None:
+def _check_limits(moment: datetime, limits: Limits, user: str) -> None:
     if moment > limits.latest:
         latest = limits.latest.astimezone(UTC).isoformat()
-        raise Invalid("future", f"timestamp {moment.isoformat()} is later than {latest}, the latest accepted")
+        raise Invalid("future", f"timestamp {moment.isoformat()} is later than {latest}, the latest accepted", user)
     if limits.horizon is not None and moment < limits.horizon:
         horizon = limits.horizon.astimezone(UTC).isoformat()
-        raise Invalid("expired", f"timestamp {moment.isoformat()} is older than the horizon, {horizon}")
+        raise Invalid("expired", f"timestamp {moment.isoformat()} is older than the horizon, {horizon}", user)
 
 
 def _extra(text: str, document: dict[str, Any], segment: dict[str, Any]) -> str | None:

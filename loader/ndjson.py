@@ -193,7 +193,6 @@ class _NamedEvent(_Event, gc=False, forbid_unknown_fields=True):
 
 _EVENTS = msgspec.json.Decoder(list[_Event])
 _NAMED_EVENTS = msgspec.json.Decoder(list[_NamedEvent])
-_ALL_FIELDS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REMOVE: dict[object, str] = {msgspec.UNSET: "f", True: "t"}
 _ROW = partial(tuple.__new__, Row)  # rather than Row._make: a third less
@@ -257,14 +256,17 @@ def _parts(position: int, lines: list[bytes]) -> Iterator[Block]:
 def _rows(block: Block, lines: list[bytes], named: bool, limits: Limits) -> Iterable[Row]:
     """Return the rows of a block of valid lines without escapes, or raise one of _SUSPECT.
 
-    As items of one array, each line is an event when there are as many events as lines: then every comma put here
-    separates two events, since one put within an event either breaks it or makes one of two lines.
+    The lines are read as items of one array. Where events hold no arrays, a comma before a brace separates two of them: so,
+    when every line begins with a brace, none is part of an event, and when there are as many events as lines, each line is
+    one. Where they may hold arrays, `_extras` reads every line by itself.
     """
+    if named and block.data.count(b"\n{") + block.data.startswith(b"{") != len(lines):
+        raise _Unusual
     array = b"[%b]" % b",".join(lines)
     events = (_NAMED_EVENTS if named else _EVENTS).decode(array)
     if len(events) != len(lines):
         raise _Unusual
-    extras, quotes = (repeat("\\N"), 0) if named else _extras(array)
+    extras, quotes = (repeat("\\N"), 0) if named else _extras(array, lines)
     _check_quotes(block.data, events, quotes)
     _check_ids([event.event for event in events])
     stamps = _stamps([event.timestamp for event in events])
@@ -323,13 +325,13 @@ def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()[:_SECOND]
 
 
-def _extras(array: bytes) -> tuple[list[str], int]:
+def _extras(array: bytes, lines: list[bytes]) -> tuple[list[str], int]:
     """Return the column extra of every event, and the quotes of the unnamed fields with their keys."""
     if b"\t" in array or array.count(b"\r") != array.count(b"}\r,{") + array.endswith(b"}\r]"):
         raise _Unusual
     quotes = 0
     extras = []
-    for fields in _ALL_FIELDS.decode(array):
+    for fields in map(_FIELDS.decode, lines):
         segment = bytes(fields["segment"])
         members, count = _members(fields, NAMED)
         if segment.count(b'"') != _SEGMENT_QUOTES:

@@ -4,11 +4,13 @@ A regular file has a position for each of 16 buckets of users, in the database, 
 read before is skipped. Anything else (stdin, a pipe) has none, and relies on the events' identity.
 """
 
+import errno
 import hashlib
 import os
 import select
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -19,7 +21,7 @@ from loader.database import Connection
 from loader.errors import BadSource, SourceBusy, SourceForgotten
 
 BUCKETS = 16
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 FINGERPRINT = 4096
 
 Positions = dict[int, int]
@@ -102,20 +104,35 @@ class Source:
         return hashlib.sha256(os.pread(self.descriptor, length, 0)).digest()
 
 
-def open_source(path: str, name: str | None) -> Source:
-    """Open a file, or stdin for "-"; raise BadSource for what cannot be read or holds nothing."""
+def check_readable(path: str) -> None:
+    """Raise BadSource for a file that cannot be read or holds nothing."""
     try:
-        descriptor = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        found = os.fstat(descriptor)
+        found = os.stat(0 if path == "-" else path)
     except OSError as error:
         raise unreadable(path, error) from None
-    if path == "-":
-        return Source(printable(name or path), descriptor, seekable=False)
     if stat.S_ISDIR(found.st_mode):
-        raise BadSource(f"{path} is a directory: name the files in it.")
-    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
-        raise BadSource(f"{path} is empty: there is nothing to load.")
-    return Source(printable(name or str(Path(path).absolute())), descriptor, seekable=stat.S_ISREG(found.st_mode))
+        raise BadSource(f"{printable(path)} is a directory: name the files in it.")
+    if path != "-" and stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        raise BadSource(f"{printable(path)} is empty: there is nothing to load.")
+    if path != "-" and not os.access(path, os.R_OK):
+        raise unreadable(path, PermissionError(errno.EACCES, ""))
+
+
+@contextmanager
+def open_source(path: str, name: str | None) -> Iterator[Source]:
+    """Open a file, or stdin for "-", for the length of the block; raise BadSource for what cannot be read."""
+    if path == "-":
+        yield Source(printable(name or path), 0, seekable=False)
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        yield Source(printable(name or str(Path(path).absolute())), descriptor, seekable=regular)
+    finally:
+        os.close(descriptor)
 
 
 def unreadable(name: str, error: OSError) -> BadSource:

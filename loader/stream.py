@@ -112,15 +112,15 @@ class Stream:
         self._control.on_connect = relock
         return self._control.run(lambda connection: resume(connection, source))
 
-    def load(self, source: Source) -> None:
-        """Load the source from where it is to its end, or until stopping."""
+    def load(self, source: Source) -> bool:
+        """Load the source from where it is to its end, or until stopping; return whether the end was reached."""
         self._source = source
         self._skip_below = max(source.positions.values())
         self._done = source.start
         before, counted_before = self.counts, self._counted()
         for lane in self._lanes:
             lane.begin(source)
-        self._read(Lines(self.options.max_line, source.start))
+        complete = self._read(Lines(self.options.max_line, source.start))
         for lane in self._lanes:
             self._count(lane.close_batch(self._done))
         for lane in self._lanes:
@@ -128,14 +128,16 @@ class Stream:
         self._control.run(partial(unlock, source=source))
         if source.seekable:  # exact even where a commit had stayed unclear
             self.counts = before.plus(Counts(*(now - was for now, was in zip(self._counted(), counted_before, strict=True))))
+        return complete
 
-    def _read(self, lines: Lines) -> None:
+    def _read(self, lines: Lines) -> bool:
         for chunk in self._source.chunks(self.options.linger):
             self._take_all(lines.feed(chunk), lines.position)
             self._close_lingering()
             if self.stopping.is_set():
-                return
+                return False
         self._take_all(lines.finish(), lines.position)
+        return self._done == lines.position
 
     def _take_all(self, pieces: list[Block | Reject], end: int) -> None:
         """Take pieces that lie one after the other up to `end`, or only the first ones when told to stop."""

@@ -14,7 +14,11 @@ begin
       select id from generate_series(first_id, this - 1) as earlier (id)
       where not exists (select from segment_batches where batch_id = id) order by id
     );
-    if unreduced <> '{}' and exists (select from segment_events where batch_id = any (unreduced)) then
+    -- Asked once more with the events, in one snapshot: another session may have committed some of these batches meanwhile.
+    if unreduced <> '{}' and exists (
+      select from segment_events e
+      where e.batch_id = any (unreduced) and not exists (select from segment_batches b where b.batch_id = e.batch_id)
+    ) then
       raise exception 'Events were added from within a statement that adds events, so they cannot be told apart as batches.'
         using errcode = 'SG003',
               hint = 'Add the events in statements of their own, one after the other.';

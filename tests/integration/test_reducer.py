@@ -134,6 +134,15 @@ def test_days_of_a_year_in_one_batch(database: Database) -> None:
     check_against_fold(database)
 
 
+def test_a_server_that_counts_nothing(database: Database) -> None:
+    """Without statistics the reducer looks through every day."""
+    database.execute(f"alter database {database.name} set track_counts = off")
+    with database.connect() as connection:
+        copy(connection, [make(1, seconds=-86_400 * 9_000), make(2, seconds=1, remove=True)])
+    assert [row[1] for row in database.fetch(OUTCOMES)] == ["joined", "left"]
+    check_against_fold(database)
+
+
 def test_no_partition_for_outcomes_says_what_to_do(database: Database) -> None:
     with database.connect(autocommit=True) as connection:
         today = datetime.now(UTC).date()
