@@ -505,7 +505,7 @@ COMMENT ON COLUMN public.segment_events.remove IS 'True: the user was removed fr
 
 COMMENT ON COLUMN public.segment_events.extra IS 'Fields that the contract does not name, those of segment under "segment"; null when there are none.';
 
-COMMENT ON COLUMN public.segment_events.seq IS 'Arrival within the database: drawn row by row, in line order within a batch.';
+COMMENT ON COLUMN public.segment_events.seq IS 'Arrival within the database: drawn row by row; a key''s events keep the order in which they came.';
 
 COMMENT ON COLUMN public.segment_events.batch_id IS 'The batch that brought it: one row of segment_batches.';
 
@@ -625,7 +625,7 @@ COMMENT ON COLUMN public.segment_events_older.remove IS 'True: the user was remo
 
 COMMENT ON COLUMN public.segment_events_older.extra IS 'Fields that the contract does not name, those of segment under "segment"; null when there are none.';
 
-COMMENT ON COLUMN public.segment_events_older.seq IS 'Arrival within the database: drawn row by row, in line order within a batch.';
+COMMENT ON COLUMN public.segment_events_older.seq IS 'Arrival within the database: drawn row by row; a key''s events keep the order in which they came.';
 
 COMMENT ON COLUMN public.segment_events_older.batch_id IS 'The batch that brought it: one row of segment_batches.';
 

@@ -49,5 +49,5 @@ comment on column segment_events.segment_name is 'The segment within the vendor,
 comment on column segment_events.value is 'A value associated with the addition; the empty string is one. Never beside remove.';
 comment on column segment_events.remove is 'True: the user was removed from the segment; otherwise added.';
 comment on column segment_events.extra is 'Fields that the contract does not name, those of segment under "segment"; null when there are none.';
-comment on column segment_events.seq is 'Arrival within the database: drawn row by row, in line order within a batch.';
+comment on column segment_events.seq is 'Arrival within the database: drawn row by row; a key''s events keep the order in which they came.';
 comment on column segment_events.batch_id is 'The batch that brought it: one row of segment_batches.';

@@ -4,7 +4,8 @@ import random
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
+from itertools import groupby, permutations
+from operator import itemgetter
 
 import psycopg
 import pytest
@@ -12,12 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from demo.fold import Event
+from loader.copy import Copier, Counts
+from loader.event import Limits
+from loader.ndjson import Block, decode
 from tests.conftest import Database
-from tests.events import COPY, MEMBERSHIPS, MISCOUNTED, OUTCOMES, check_against_fold, fold, make, values
+from tests.events import COPY, MEMBERSHIPS, MISCOUNTED, OUTCOMES, TODAY, check_against_fold, fold, make, ndjson, values
 
 TOGGLES = "select event_id::text, outcome from segment_toggles order by seq"
 
 # Few keys and few moments, so that events tie, repeat and come late; some of them long ago, in the oldest partition.
+LIMITS = Limits(TODAY + timedelta(days=2), None)
 MOMENTS = [0, 1, 2, 3, 4, -86_400 * 9_000, -86_400 * 9_000 + 1]
 
 
@@ -62,6 +67,31 @@ def test_random_streams_equal_the_fold(database: Database, batches: list[list[Ev
         assert connection.execute(MEMBERSHIPS).fetchall() == memberships
         assert connection.execute(OUTCOMES).fetchall() == outcomes
         assert connection.execute(TOGGLES).fetchall() == [row[:2] for row in outcomes if row[1] in ("left", "rejoined")]
+        assert connection.execute(MISCOUNTED).fetchall() == []
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
+@given(batches=streams(), again=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), max_size=30))
+def test_duplicates_in_random_places_change_nothing(
+    database: Database, batches: list[list[Event]], again: list[tuple[int, int]]
+) -> None:
+    """Written by the loader's own hand; each pair delivers an earlier event once more, at a later place."""
+    deliveries = [(number, event) for number, batch in enumerate(batches) for event in batch]
+    expected = fold([event for _, event in deliveries])
+    for source, place in again:
+        at = place % len(deliveries)
+        deliveries.insert(at + 1, (deliveries[at][0], deliveries[source % (at + 1)][1]))
+    copier, counts = Copier(), Counts()
+    with database.connect(autocommit=True) as connection:
+        connection.execute("select segment_reset()")
+        for _, batch in groupby(deliveries, key=itemgetter(0)):
+            rows, rejects = decode(Block(0, ndjson(event for _, event in batch).encode()), LIMITS)
+            assert rejects == []
+            with connection.transaction():
+                counts = counts.plus(copier.write(connection, "test", rows, []))
+        assert counts == Counts(len(deliveries) - len(again), len(again), 0)
+        assert connection.execute(MEMBERSHIPS).fetchall() == expected[0]
+        assert sorted(connection.execute(OUTCOMES)) == sorted(expected[1])  # the loader sorts a batch by user
         assert connection.execute(MISCOUNTED).fetchall() == []
 
 
