@@ -188,7 +188,8 @@ def test_the_sessions_own_settings_do_not_matter(database: Database) -> None:
 
 
 def test_rejects_are_listed_and_shown(database: Database) -> None:
-    load(database, "--source", "here", input="\n".join([*BAD, "\udcff", document(make(1))]).encode(errors="surrogateescape"))
+    lines = "\n".join([*BAD, "\udcff", document(make(1))]).encode(errors="surrogateescape")
+    load(database, "--source", "here", "--lanes", "1", input=lines)  # one lane numbers them in order
     listed = database.loader("rejects", "list", PGUSER="segment_reader").stdout.splitlines()
     assert len(listed) == len(BAD) + 1
     assert listed[-1].startswith("1  here:0  invalid_json  ")
