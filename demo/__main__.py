@@ -8,11 +8,12 @@ import click
 
 from demo import postgres, run
 from demo.errors import DemoError
+from loader.cli import FiniteRange
 
 
 @click.group(invoke_without_command=True)
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=1000, show_default=True, help="Events per second.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Run unattended for so long, then check every event.")
+@click.option("--rate", type=FiniteRange(0, min_open=True), default=1000, show_default=True, help="Events per second.")
+@click.option("--seconds", type=FiniteRange(0, min_open=True), help="Run unattended for so long, then check every event.")
 @click.pass_context
 def main(context: click.Context, rate: float, seconds: float | None) -> None:
     """Stream generated events into a PostgreSQL of the checkout's own and watch the memberships."""

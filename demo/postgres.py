@@ -240,7 +240,7 @@ class Server:
             give(self.socket)
         if not self.data.exists():
             self._initialise()
-        self._clear_stale_pid_file()
+        self._clear_stale_files()
         settings = self._settings(lz4=self._has_lz4())
         configuration = folder / "postgresql.conf"
         configuration.write_text("".join(f"{name} = '{value}'\n" for name, value in settings.items()))
@@ -270,11 +270,12 @@ class Server:
             raise self._not_started(output.strip())
         new.rename(self.data)
 
-    def _clear_stale_pid_file(self) -> None:
-        # PostgreSQL will not start while the process it names is alive, whatever that is by now. Deleting it is safe
-        # only after the last process that could write to the data has gone.
+    def _clear_stale_files(self) -> None:
+        # PostgreSQL will not start while the process that its pid file or its socket's lock names is alive, whatever that is
+        # by now. Deleting them is safe only after the last process that could write to the data has gone.
         self._await_end()
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for left in (self.data / "postmaster.pid", *self.socket.iterdir()):
+            left.unlink(missing_ok=True)
 
     def _settings(self, lz4: bool) -> dict[str, str]:
         """The whole configuration; what is not here has PostgreSQL's default."""

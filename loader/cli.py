@@ -74,14 +74,14 @@ def split_unit(text: str) -> tuple[str, str]:
     return text.removesuffix(unit), unit.lower()
 
 
-class Rate(click.FloatRange):
-    """A number per second: neither infinite nor NaN, which every comparison lets pass."""
+class FiniteRange(click.FloatRange):
+    """A range of numbers without infinity and without NaN, which every comparison lets pass."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return a finite number."""
         rate: float = super().convert(value, param, ctx)
         if not isfinite(rate):
-            self.fail(f"{value!r} is no rate.", param, ctx)
+            self.fail(f"{value!r} is no finite number.", param, ctx)
         return rate
 
 
@@ -112,7 +112,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
-@click.option("--rate", type=Rate(0, min_open=True), help="Events per second, in all.  [default: no limit]")
+@click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second, in all.  [default: no limit]")
 @click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections, which share out the users.")
 @click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Most events in a batch.")
 @click.option("--linger", type=duration, default="100ms", show_default=True, help="Longest wait for a batch to fill.")
@@ -253,10 +253,12 @@ def rejects_show(number: int) -> None:
 
 @main.command(name="generate")
 @click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
-@click.option("--rate", type=Rate(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
-@click.option("--segments", type=click.IntRange(1), default=500, show_default=True, help="Segments; a few get most events.")
-@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most events.")
-@click.option("--adds", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
+@click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
+@click.option(
+    "--segments", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="Segments; a few get most."
+)
+@click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most.")
+@click.option("--adds", type=FiniteRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
 @click.option("--start", type=timestamp, help="The first timestamp.  [default: now]")
 @click.option("--seed", type=int, help="The same seed and start give the same bytes.  [default: a new one each time]")
 def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: object) -> None:

@@ -25,7 +25,9 @@ REVISION = "0001"
 
 SETTINGS = """
 select set_config(name, setting, false)
-from (values ('timezone', 'UTC'), ('datestyle', 'ISO'), ('default_transaction_isolation', 'read committed')) s (name, setting)
+from (
+  values ('search_path', 'public'), ('timezone', 'UTC'), ('datestyle', 'ISO'), ('default_transaction_isolation', 'read committed')
+) s (name, setting)
 """
 """What the loader relies on, whatever the role, the database or PGOPTIONS set."""
 

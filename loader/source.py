@@ -56,6 +56,8 @@ insert into segment_source_positions (source, bucket, position) select %s, bucke
 on conflict (source, bucket) do update set position = 0
 """
 
+BACK = "update segment_source_positions set position = least(position, %s) where source = %s"
+
 # A position moves only from where this loader knows it to be: whoever else moved it has committed these lines already.
 ADVANCE = """
 update segment_source_positions p set position = moved.position
@@ -99,9 +101,22 @@ class Source:
         """Bytes in the file now."""
         return os.fstat(self.descriptor).st_size
 
+    def read(self, position: int, length: int) -> bytes:
+        """Up to `length` bytes from a position of the file."""
+        return os.pread(self.descriptor, length, position)
+
+    def line_start(self, position: int) -> int:
+        """Where the line begins that the byte before the position belongs to."""
+        while position:
+            chunk = self.read(max(0, position - CHUNK), min(position, CHUNK))
+            position -= len(chunk)
+            if (newline := chunk.rfind(b"\n")) >= 0:
+                return position + newline + 1
+        return 0
+
     def fingerprint(self, length: int) -> bytes:
         """SHA-256 of the first `length` bytes."""
-        return hashlib.sha256(os.pread(self.descriptor, length, 0)).digest()
+        return hashlib.sha256(self.read(0, length)).digest()
 
 
 def check_readable(path: str) -> None:
@@ -182,10 +197,22 @@ def resume(connection: Connection, source: Source) -> str:
     if source.fingerprint(length) != fingerprint or source.size < max(positions.values()):
         begin(connection, source)
         return f"{source.name} was replaced by another file: loading it from its beginning"
+    if max(positions.values()) < source.size:
+        positions = reread_last_line(connection, source, positions)
     source.positions = positions
     if source.start >= source.size:
         return f"{source.name} was loaded already, nothing to do"
     return f"going on with {source.name} at byte {source.start:,}"
+
+
+def reread_last_line(connection: Connection, source: Source, positions: Positions) -> Positions:
+    """Take back a last line that had no line end when it was read, if it has grown since: only now is it whole."""
+    end = max(positions.values())
+    if end == 0 or source.read(end - 1, 1) == b"\n" or source.read(end, 2)[:1] == b"\n" or source.read(end, 2) == b"\r\n":
+        return positions
+    start = source.line_start(end)
+    connection.execute(BACK, [start, source.name])
+    return {bucket: min(position, start) for bucket, position in positions.items()}
 
 
 def begin(connection: Connection, source: Source) -> None:

@@ -26,11 +26,10 @@ def migrate(connection: Connection) -> None:
 def sentence(error: BaseException | None) -> str:
     """What the server, or the attempt to reach it, said; with what to do about it."""
     diagnostic = getattr(error, "diag", None)
-    said = getattr(diagnostic, "message_primary", None)
-    if said is None:
+    said = [getattr(diagnostic, f"message_{part}", None) for part in ("primary", "detail", "hint")]
+    if said[0] is None:
         return f"The database cannot be reached: set PGHOST, PGDATABASE, … as for psql. ({' '.join(str(error).split())})"
-    hint = getattr(diagnostic, "message_hint", None)
-    return f"The database refused: {said}" + (f" {hint}." if hint else "")
+    return " ".join(["The database refused:", *(" ".join(text.split()).rstrip(".") + "." for text in said if text)])
 
 
 def run() -> None:

@@ -32,9 +32,19 @@ begin
   begin
     known := currval('segment_batch_transaction');
   exception when object_not_in_prerequisite_state then
-    known := null;  -- the session's first batch
+    -- The session's first batch, or it has forgotten: then the transaction holds the lock already.
+    if exists (
+      select from pg_locks
+      where pid = pg_backend_pid() and relation = 'segment_batches'::regclass and mode = 'RowShareLock'
+        and database = (select oid from pg_database where datname = current_database())
+    ) then
+      raise exception 'Sequences were discarded in a transaction that adds events, so its batches cannot be told apart.'
+        using errcode = 'SG003',
+              hint = 'Discard sequences between transactions.';
+    end if;
   end;
   if known is distinct from xact then
+    lock table segment_batches in row share mode;
     perform setval('segment_batch_transaction', xact), setval('segment_batch_floor', this);
   end if;
 end $$;
@@ -98,7 +108,7 @@ declare
   needed record;
 begin
   if first_day is null or last_day is null or last_day > '9999-12-31' or last_day - since > 1000 then
-    raise exception 'Partitions from % to % were asked for, which is more than 1000 days.', first_day, last_day
+    raise exception 'Partitions cannot be made from % to %: both days are needed, and at most 1000 days at once.', first_day, last_day
       using errcode = 'SG004',
             hint = 'Ask for the days that the events need, in several calls.';
   end if;

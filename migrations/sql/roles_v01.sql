@@ -2,11 +2,16 @@
 -- The three that connect have no password: they come in by peer or certificate, or once an administrator gives them one.
 do $$
 declare
-  wanted text;
+  wanted record;
 begin
-  foreach wanted in array array['segment_owner nologin', 'segment_loader login', 'segment_listener login', 'segment_reader login'] loop
+  for wanted in
+    select * from (
+      values ('segment_owner', 'nologin'), ('segment_loader', 'login'), ('segment_listener', 'login'), ('segment_reader', 'login')
+    ) as w (name, option)
+    where not exists (select from pg_roles where rolname = w.name)
+  loop
     begin
-      execute 'create role ' || wanted;
+      execute format('create role %I %s', wanted.name, wanted.option);
     exception when duplicate_object or unique_violation then
       null;
     end;
@@ -26,12 +31,15 @@ exception
     null;  -- another database's migration is altering the role in the same way at this moment
 end $$;
 
--- Objects are made as their owner, so the migrating role must be a member of it.
+-- Objects are made as their owner, so the migrating role must be able to become it.
 do $$
 begin
-  if not (select rolsuper from pg_roles where rolname = current_user) then
+  begin
+    set local role segment_owner;
+    reset role;
+  exception when insufficient_privilege then
     execute format('grant segment_owner to %I', current_user);
-  end if;
+  end;
 exception when insufficient_privilege then
   raise exception 'The role % may not act as segment_owner, so it cannot make the tables.', current_user
     using errcode = 'insufficient_privilege',

@@ -1,5 +1,6 @@
 -- Draws the batch's id, and remembers the first one that this session drew in its transaction: segment_end_batch() looks from
--- there on for events that a statement running inside another one would keep from the reducer.
+-- there on for events that a statement running inside another one would keep from the reducer. DISCARD SEQUENCES would make the
+-- session forget it, even in the middle of a statement; so the transaction also holds a lock that only this function takes.
 create function segment_begin_batch() returns void
 language plpgsql set search_path = public, pg_temp
 as $$
@@ -18,9 +19,19 @@ begin
   begin
     known := currval('segment_batch_transaction');
   exception when object_not_in_prerequisite_state then
-    known := null;  -- the session's first batch
+    -- The session's first batch, or it has forgotten: then the transaction holds the lock already.
+    if exists (
+      select from pg_locks
+      where pid = pg_backend_pid() and relation = 'segment_batches'::regclass and mode = 'RowShareLock'
+        and database = (select oid from pg_database where datname = current_database())
+    ) then
+      raise exception 'Sequences were discarded in a transaction that adds events, so its batches cannot be told apart.'
+        using errcode = 'SG003',
+              hint = 'Discard sequences between transactions.';
+    end if;
   end;
   if known is distinct from xact then
+    lock table segment_batches in row share mode;
     perform setval('segment_batch_transaction', xact), setval('segment_batch_floor', this);
   end if;
 end $$;

@@ -9,7 +9,7 @@ declare
   needed record;
 begin
   if first_day is null or last_day is null or last_day > '9999-12-31' or last_day - since > 1000 then
-    raise exception 'Partitions from % to % were asked for, which is more than 1000 days.', first_day, last_day
+    raise exception 'Partitions cannot be made from % to %: both days are needed, and at most 1000 days at once.', first_day, last_day
       using errcode = 'SG004',
             hint = 'Ask for the days that the events need, in several calls.';
   end if;

@@ -355,3 +355,27 @@ def test_four_loaders_share_events_and_keys(database: Database, tmp_path: Path) 
     assert sum(summary["duplicates"] for summary in summaries) == 1_800
     assert events(database) == 600
     check_against_fold(database)
+
+
+@newest
+@pytest.mark.parametrize("kept", [1, 60, -1])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "", "\nrubbish\n"])
+def test_a_last_line_that_was_half_written_is_read_again(database: Database, tmp_path: Path, kept: int, end: str) -> None:
+    path = tmp_path / "growing"
+    first, last = document(make(1)), document(make(2, "v"))
+    path.write_text(f"{first}\n{last[:kept]}")
+    assert load(database, path) == (1, 0, 1)
+    assert load(database, path) == (0, 0, 0)
+    path.write_text(f"{first}\n{last}{end}")
+    assert load(database, path) == (1, 0, int("rubbish" in end))
+    assert load(database, path) == (0, 0, 0)
+    assert database.fetch("select count(*) from segment_events") == [(2,)]
+
+
+@newest
+def test_a_last_line_without_a_line_end_is_read_once(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "growing"
+    path.write_text(document(make(1)))
+    assert load(database, path) == (1, 0, 0)
+    path.write_text(document(make(1)) + "\n" + document(make(2, "v")) + "\n")
+    assert load(database, path) == (1, 0, 0)

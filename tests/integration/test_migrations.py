@@ -131,17 +131,33 @@ def migrate_quietly(environment: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stderr if done.returncode else ""
 
 
-def test_a_role_that_is_no_superuser_may_migrate(empty_database: Database) -> None:
-    """It needs CREATEROLE, or segment_owner granted to it, and the database."""
+@pytest.mark.parametrize(
+    ("attributes", "grant"),
+    [
+        ("createrole", "grant segment_owner to {} with admin option"),
+        ("createrole", "grant segment_owner to {}"),
+        ("nocreaterole", "grant segment_owner to {}"),
+    ],
+)
+def test_a_role_that_is_no_superuser_may_migrate(empty_database: Database, attributes: str, grant: str) -> None:
+    """It owns the database, and can be segment_owner."""
     name = f"migrator_{empty_database.name}"
-    empty_database.execute(f"create role {name} login createrole; alter database {empty_database.name} owner to {name}")
-    empty_database.execute(f"grant segment_owner to {name} with admin option")
+    empty_database.execute(f"create role {name} login {attributes}; alter database {empty_database.name} owner to {name}")
+    empty_database.execute(grant.format(name))
     done = migrate(empty_database.environment | {"PGUSER": name}, "upgrade", "head")
     assert done.returncode == 0, done.stderr + done.stdout
     assert empty_database.fetch(NOT_THE_OWNERS) == []
     done = migrate(empty_database.environment | {"PGUSER": name}, "downgrade", "base")
     assert done.returncode == 0, done.stderr + done.stdout
     empty_database.execute(f"alter database {empty_database.name} owner to postgres; drop owned by {name}; drop role {name}")
+
+
+def test_what_else_stands_on_the_tables_is_named(database: Database) -> None:
+    database.execute("create table theirs (batch_id bigint references segment_batches)")
+    refused = migrate(database.environment, "downgrade", "base")
+    assert refused.returncode != 0
+    assert "theirs" in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_role_that_may_not_migrate_is_told_why(empty_database: Database) -> None:

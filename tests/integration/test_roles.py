@@ -1,6 +1,7 @@
 """What each role must not do, tried."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -134,14 +135,18 @@ def test_the_owner_and_superusers_are_kept_from_accidents(database: Database, us
 
 
 # Ways to run one insert within another, so that its batch id is drawn while the outer one's rows are being made.
+EMPTY = f"insert into segment_events ({COLUMNS}) select 'u', now(), gen_random_uuid(), 1, 's' where false;"
+FAILING = "begin insert into segment_events (user_id) values (null); exception when others then null; end;"
+FORGET = "execute 'discard sequences';"
 WITHIN = {
-    "empty": f"insert into segment_events ({COLUMNS}) select 'u', now(), gen_random_uuid(), 1, 's' where false;",
-    "failing": "begin insert into segment_events (user_id) values (null); exception when others then null; end;",
+    "empty": EMPTY,
+    "failing": FAILING,
     "full": f"{ADD};",
-    "empty, then failing": f"""
-        insert into segment_events ({COLUMNS}) select 'u', now(), gen_random_uuid(), 1, 's' where false;
-        begin insert into segment_events (user_id) values (null); exception when others then null; end;
-    """,
+    "empty, then failing": EMPTY + FAILING,
+    "forgetful, empty": FORGET + EMPTY,
+    "forgetful, failing": FORGET + FAILING,
+    "forgetful, full": f"{FORGET} {ADD};",
+    "forgetful": FORGET,
 }
 
 
@@ -196,7 +201,7 @@ def test_no_event_passes_the_reducer_by(
         prepare(connection, WITHIN[within])
         with pytest.raises(psycopg.Error) as refused:
             outer(connection)
-        assert refused.value.sqlstate in ("SG003", "23505")
+        assert refused.value.sqlstate in ("SG003", "23505", "55000")
         connection.execute(ADD)
         with connection.transaction():
             connection.execute(ADD)
@@ -205,6 +210,35 @@ def test_no_event_passes_the_reducer_by(
             connection.execute(ADD)
     assert database.fetch("select count(*) from segment_events") == [(3,)]
     check_against_fold(database)
+
+
+def test_a_pooler_may_discard_between_transactions(database: Database) -> None:
+    with database.connect("segment_loader", autocommit=True, prepare_threshold=None) as connection:
+        for _ in range(3):
+            connection.execute(ADD)
+            connection.execute("discard all")
+            with connection.transaction():
+                connection.execute("create temporary table t (id int)")
+                connection.execute(ADD)
+                connection.execute(ADD)
+            connection.execute("discard sequences")
+    assert database.fetch("select count(*) from segment_batches") == [(9,)]
+    check_against_fold(database)
+
+
+def test_transactions_of_many_statements_side_by_side(database: Database) -> None:
+    """Each draws batch ids between the others': none may be taken for a statement within another."""
+
+    def work(_: int) -> None:
+        with database.connect("segment_loader") as connection:
+            for _ in range(40):
+                connection.execute(ADD)
+                connection.execute(ADD)
+                connection.commit()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    assert database.fetch("select count(*) from segment_batches") == [(8 * 40 * 2,)]
 
 
 def test_a_temporary_table_or_a_setting_deceives_nobody(database: Database) -> None:
