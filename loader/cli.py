@@ -254,9 +254,7 @@ def rejects_show(number: int) -> None:
 @main.command(name="generate")
 @click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
 @click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
-@click.option(
-    "--segments", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="Segments; a few get most."
-)
+@click.option("--segments", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="Segments; a few get most.")
 @click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most.")
 @click.option("--adds", type=FiniteRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
 @click.option("--start", type=timestamp, help="The first timestamp.  [default: now]")
