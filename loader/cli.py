@@ -178,7 +178,7 @@ class Progress:
         self._console = console
         self._update = update
         self._every = every
-        self._told_at = self._started_at = time.monotonic()
+        self._told_at = time.monotonic()
         self._told = Counts()
 
     def say(self, text: str) -> None:

@@ -5,8 +5,3 @@ grant select on segment_alembic_version to segment_loader, segment_listener, seg
 
 comment on table segment_alembic_version is 'The last migration that ran.';
 comment on column segment_alembic_version.version_num is 'Its number.';
-
-do $$
-begin
-  execute format('revoke create on database %I from segment_owner', current_database());
-end $$;

@@ -43,6 +43,7 @@ def upgrade() -> None:
     for name in OBJECTS:
         create(f"{name}_v01")
     op.execute("reset role")
+    create("roles_made_v01")
     create("segment_alembic_version_v01")
 
 
