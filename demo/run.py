@@ -51,8 +51,9 @@ def demo(rate: float, seconds: float | None) -> bool:
 def watch(server: postgres.Server, stream: "Stream", console: Console, seconds: float | None) -> None:
     """Show the figures, every tick anew, until the time is over."""
     ends_at = time.monotonic() + (float("inf") if seconds is None else seconds)
-    reading = server.connect(DATABASE, READER, autocommit=True)
-    with Figures(reading) as figures, Screen(console, server).live() as screen:
+    connection = server.connect(DATABASE, READER, autocommit=True)
+    display = Screen(console, server.bin / "psql", server.environment(DATABASE) | {"PGUSER": READER})
+    with Figures(connection) as figures, display.live() as screen:
         while (left := ends_at - time.monotonic()) > 0:
             screen.show(figures.read(stream.sent))
             if stream.ended.wait(min(TICK_SECONDS, left)):

@@ -5,7 +5,7 @@ import itertools
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.columns import Columns
@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.figures import Reading
-from demo.postgres import Server
 
 QUERIES = Path(__file__).resolve().parents[1] / "queries"
 SHOWN = ("pg_user_active_segments", "pg_event_outcomes", "pg_segment_membership", "pg_user_point_lookup")
@@ -30,9 +29,10 @@ OUTCOMES = ("joined", "rejoined", "left", "absent", "repeat", "late")
 class Screen:
     """Shows readings, and the queries' results one after the other."""
 
-    def __init__(self, console: Console, server: Server) -> None:
+    def __init__(self, console: Console, psql: Path, environment: Mapping[str, str]) -> None:
         self._console = console
-        self._server = server
+        self._psql = psql
+        self._environment = os.environ | environment
         self._live: Live | None = None
         self._ticks = itertools.count()
 
@@ -58,9 +58,8 @@ class Screen:
     def _result(self, name: str) -> RenderableType:
         path = QUERIES / f"{name}.sql"
         question = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ")
-        command = [str(self._server.bin / "psql"), "-X", "-P", "footer=off", *VARIABLES, "-f", str(path)]
-        environment = os.environ | self._server.environment("demo") | {"PGUSER": "segment_reader"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        command = [str(self._psql), "-X", "-P", "footer=off", *VARIABLES, "-f", str(path)]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         shown = Text((done.stdout or done.stderr).rstrip(), no_wrap=True, overflow="crop")
         return Panel(shown, title=question, title_align="left", subtitle=f"psql -f queries/{shlex.quote(name)}.sql")
 

@@ -123,7 +123,7 @@ begin
     where to_regclass(format('%s_%s', parent, to_char(day, 'YYYYMMDD'))) is null
     order by 1, 2
   loop
-    perform pg_advisory_xact_lock('segment_settings'::regclass::integer, 1);
+    execute format('lock table only %I in share update exclusive mode', needed.parent);
     if to_regclass(needed.name) is null then
       perform segment_add_partition(
         needed.parent, needed.name, quote_literal(needed.day::timestamptz), quote_literal((needed.day + 1)::timestamptz)

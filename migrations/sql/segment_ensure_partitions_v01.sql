@@ -1,5 +1,6 @@
 -- Called in a transaction of its own: ATTACH holds a lock (against DDL and VACUUM of the parent, not against reading or loading)
--- until it commits. Two callers at once wait for each other here; one that finds nothing missing takes no lock.
+-- until it commits. Two callers at once wait for each other, and look again when it is their turn (taking a table's lock also
+-- makes a session see what others have made meanwhile, which an advisory lock does not). One that finds nothing missing takes none.
 create function segment_ensure_partitions(first_day date, last_day date) returns void
 language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC'
 as $$
@@ -24,7 +25,7 @@ begin
     where to_regclass(format('%s_%s', parent, to_char(day, 'YYYYMMDD'))) is null
     order by 1, 2
   loop
-    perform pg_advisory_xact_lock('segment_settings'::regclass::integer, 1);
+    execute format('lock table only %I in share update exclusive mode', needed.parent);
     if to_regclass(needed.name) is null then
       perform segment_add_partition(
         needed.parent, needed.name, quote_literal(needed.day::timestamptz), quote_literal((needed.day + 1)::timestamptz)
