@@ -165,7 +165,7 @@ class Server:
 
     def ensure_database(self, name: str) -> None:
         """Create a database unless it is there."""
-        with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+        with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
             self.create_database(name)
 
     def drop_database(self, name: str) -> None:

@@ -73,6 +73,8 @@ class Source:
     name: str
     descriptor: int
     seekable: bool
+    end: int = 0
+    """Where a regular file ended when it was looked at: what is written later is for the next run, whole lines at a time."""
     positions: Positions = field(default_factory=lambda: dict.fromkeys(range(BUCKETS), 0))
 
     def chunks(self, linger: float) -> Iterator[bytes]:
@@ -87,7 +89,8 @@ class Source:
         """Return what there is, empty when nothing came in time; None at the end."""
         try:
             ready, _, _ = select.select([self.descriptor], [], [], patience)
-            return os.read(self.descriptor, CHUNK) or None if ready else b""
+            most = min(CHUNK, self.end - os.lseek(self.descriptor, 0, os.SEEK_CUR)) if self.seekable else CHUNK
+            return os.read(self.descriptor, max(most, 0)) or None if ready else b""
         except OSError as error:
             raise unreadable(self.name, error) from None
 
@@ -186,6 +189,7 @@ def resume(connection: Connection, source: Source) -> str:
     if not source.seekable:
         connection.execute("insert into segment_sources (source) values (%s) on conflict (source) do nothing", [source.name])
         return f"loading {source.name}"
+    source.end = source.size
     known = connection.execute(
         "select fingerprint, fingerprint_length from segment_sources where source = %s", [source.name]
     ).fetchone()
@@ -194,13 +198,13 @@ def resume(connection: Connection, source: Source) -> str:
         begin(connection, source)
         return f"loading {source.name}"
     fingerprint, length = cast(tuple[bytes, int], known)
-    if source.fingerprint(length) != fingerprint or source.size < max(positions.values()):
+    if source.fingerprint(length) != fingerprint or source.end < max(positions.values()):
         begin(connection, source)
         return f"{source.name} was replaced by another file: loading it from its beginning"
-    if max(positions.values()) < source.size:
+    if max(positions.values()) < source.end:
         positions = reread_last_line(connection, source, positions)
     source.positions = positions
-    if source.start >= source.size:
+    if source.start >= source.end:
         return f"{source.name} was loaded already, nothing to do"
     return f"going on with {source.name} at byte {source.start:,}"
 
@@ -208,7 +212,7 @@ def resume(connection: Connection, source: Source) -> str:
 def reread_last_line(connection: Connection, source: Source, positions: Positions) -> Positions:
     """Take back a last line that had no line end when it was read, if it has grown since: only now is it whole."""
     end = max(positions.values())
-    if end == 0 or source.read(end - 1, 1) == b"\n" or source.read(end, 2)[:1] == b"\n" or source.read(end, 2) == b"\r\n":
+    if end == 0 or source.read(end - 1, 1) == b"\n" or source.read(end, 2) in (b"\r", b"\r\n") or source.read(end, 1) == b"\n":
         return positions
     start = source.line_start(end)
     connection.execute(BACK, [start, source.name])
@@ -217,7 +221,7 @@ def reread_last_line(connection: Connection, source: Source, positions: Position
 
 def begin(connection: Connection, source: Source) -> None:
     """Record the source as new: its fingerprint, no counts, every position at the beginning."""
-    length = min(FINGERPRINT, source.size)
+    length = min(FINGERPRINT, source.end)
     with connection.transaction():
         connection.execute(START, [source.name, source.fingerprint(length), length])
         connection.execute(START_POSITIONS, [source.name])

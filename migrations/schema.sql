@@ -43,8 +43,8 @@ begin
               hint = 'Discard sequences between transactions.';
     end if;
   end;
+  lock table segment_batches in row share mode;  -- each time: ROLLBACK TO would take a lock away, but not what sequences remember
   if known is distinct from xact then
-    lock table segment_batches in row share mode;
     perform setval('segment_batch_transaction', xact), setval('segment_batch_floor', this);
   end if;
 end $$;
@@ -165,6 +165,7 @@ COMMENT ON FUNCTION public.segment_events_end_batch() IS 'Trigger: ends and redu
 CREATE FUNCTION public.segment_reduce() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
     SET jit TO 'off'
     SET work_mem TO '64MB'
     SET plan_cache_mode TO 'force_custom_plan'

@@ -30,8 +30,8 @@ begin
               hint = 'Discard sequences between transactions.';
     end if;
   end;
+  lock table segment_batches in row share mode;  -- each time: ROLLBACK TO would take a lock away, but not what sequences remember
   if known is distinct from xact then
-    lock table segment_batches in row share mode;
     perform setval('segment_batch_transaction', xact), setval('segment_batch_floor', this);
   end if;
 end $$;

@@ -9,6 +9,7 @@
 create function segment_reduce() returns void
 language plpgsql
 set search_path = public, pg_temp
+set timezone = 'UTC'
 set jit = off
 set work_mem = '64MB'
 set plan_cache_mode = force_custom_plan

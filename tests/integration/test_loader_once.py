@@ -12,6 +12,7 @@ from zlib import crc32
 
 import pytest
 
+from loader.source import open_source
 from tests.conftest import Database
 from tests.events import COPY, MEMBERSHIPS, OUTCOMES, TODAY, check_against_fold, document, make, ndjson, values
 from tests.loading import (
@@ -379,3 +380,23 @@ def test_a_last_line_without_a_line_end_is_read_once(database: Database, tmp_pat
     assert load(database, path) == (1, 0, 0)
     path.write_text(document(make(1)) + "\n" + document(make(2, "v")) + "\n")
     assert load(database, path) == (1, 0, 0)
+
+
+@newest
+def test_a_carriage_return_alone_is_no_growth(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "growing"
+    path.write_text('{"a":1}')
+    assert load(database, path) == (0, 0, 1)
+    for growth in ("\r", "\n"):
+        with path.open("a", newline="") as file:
+            file.write(growth)
+        assert load(database, path) == (0, 0, 0)
+
+
+def test_what_is_written_while_a_file_is_read_is_for_the_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "growing"
+    path.write_text("half")
+    with open_source(str(path), None) as source:
+        source.end = source.size
+        path.write_text("half a line\n")
+        assert list(source.chunks(0.1)) == [b"half"]

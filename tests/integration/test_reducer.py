@@ -164,6 +164,16 @@ def test_days_of_a_year_in_one_batch(database: Database) -> None:
     check_against_fold(database)
 
 
+def test_a_day_that_is_shorter_in_the_sessions_time_zone(database: Database) -> None:
+    """On 29 March 2026 Berlin loses an hour; days are UTC days all the same."""
+    events = [make(hour)._replace(occurred_at=datetime(2026, 3, 29, hour, 30, tzinfo=UTC)) for hour in (0, 12, 23)]
+    database.fetch("select segment_ensure_partitions('2026-03-29', '2026-03-29')")
+    with database.connect(options="-c timezone=Europe/Berlin") as connection:
+        copy(connection, events)
+    assert database.fetch("select events from segment_batches") == [(3,)]
+    check_against_fold(database)
+
+
 def test_a_server_that_counts_nothing(database: Database) -> None:
     """Without statistics the reducer looks through every day."""
     database.execute(f"alter database {database.name} set track_counts = off")

@@ -212,6 +212,22 @@ def test_no_event_passes_the_reducer_by(
     check_against_fold(database)
 
 
+def test_a_savepoint_does_not_make_the_guard_forget(database: Database) -> None:
+    with database.connect("segment_loader") as connection:
+        prepare(connection, FORGET + EMPTY)
+        with connection.transaction(force_rollback=True):
+            connection.execute(EMPTY.encode())
+        hidden = f"insert into segment_events ({COLUMNS}) select 'hidden-' || i, now(), gen_random_uuid(), 1, 'x'"
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute(
+                f"""
+                with a as ({hidden} from generate_series(1, 5) i returning user_id)
+                select pg_temp.f() from (select max(user_id) from a) m
+            """.encode()
+            )
+    assert refused.value.sqlstate == "SG003"
+
+
 def test_a_pooler_may_discard_between_transactions(database: Database) -> None:
     with database.connect("segment_loader", autocommit=True, prepare_threshold=None) as connection:
         for _ in range(3):
