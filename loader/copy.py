@@ -145,9 +145,8 @@ class Copier:
         rows.sort(key=attrgetter("user"))
         added = self._add(connection, rows) if rows else Added(0, [])
         bad = [*rejects, *added.refused]
-        if bad:
-            with connection.cursor() as cursor:
-                cursor.executemany(REJECT, [reject_values(source, reject) for reject in bad])
+        for reject in bad:  # not executemany: its pipeline leaves a connection that is lost within it in no usable state
+            connection.execute(REJECT, reject_values(source, reject))
         duplicates = len(rows) - added.new - len(added.refused)
         return Counts(added.new, duplicates, len(bad))
 
