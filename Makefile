@@ -21,6 +21,7 @@ lint: .venv/installed-dev
 
 # The schema that the migrations make, on a fresh database of the demo's server.
 schema: .venv/installed-dev
+	@mkdir -p .demo
 	$(VENV) -m demo postgres schema > .demo/schema.sql
 	mv .demo/schema.sql migrations/schema.sql
 

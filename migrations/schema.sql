@@ -13,6 +13,27 @@ ALTER FUNCTION public.segment_add_partition(parent text, partition text, lower t
 
 COMMENT ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) IS 'Adds a partition of segment_events or segment_outcomes for the bounds given.';
 
+CREATE FUNCTION public.segment_adopt_server() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  update segment_settings s
+  set system_identifier = this.system_identifier
+  from pg_control_system() this
+  where s.system_identifier <> this.system_identifier;
+  if not found then
+    return;
+  end if;
+
+  update segment_batches set xact_id = pg_current_xact_id();
+  delete from webhook_cursors;
+end $$;
+
+ALTER FUNCTION public.segment_adopt_server() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_adopt_server() IS 'After a dump was restored on another server: makes every batch one that snapshots from now on see, forgets webhook_cursors, and records this server in segment_settings. On the server that is recorded it does nothing. The owner''s.';
+
 CREATE FUNCTION public.segment_begin_batch() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -836,6 +857,97 @@ COMMENT ON VIEW public.segment_toggles IS 'Changes of a status that the user has
 
 COMMENT ON COLUMN public.segment_toggles.outcome IS 'left or rejoined.';
 
+CREATE TABLE public.webhook_cursors (
+    slot text NOT NULL COLLATE pg_catalog."C",
+    publication text NOT NULL COLLATE pg_catalog."C",
+    lsn pg_lsn,
+    commit_lsn pg_lsn,
+    documents bigint DEFAULT 0 NOT NULL,
+    past text DEFAULT 'none'::text NOT NULL COLLATE pg_catalog."C",
+    past_snapshot pg_snapshot,
+    past_arrival bigint DEFAULT 0 NOT NULL,
+    past_seq bigint DEFAULT 0 NOT NULL,
+    committed_at timestamp with time zone,
+    delivered bigint DEFAULT 0 NOT NULL,
+    called_at timestamp with time zone,
+    answer text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT webhook_cursors_documents CHECK (((commit_lsn IS NULL) = (documents = 0))),
+    CONSTRAINT webhook_cursors_past CHECK ((past = ANY (ARRAY['none'::text, 'wanted'::text, 'begun'::text, 'done'::text]))),
+    CONSTRAINT webhook_cursors_past_snapshot CHECK (((past_snapshot IS NULL) = (past = ANY (ARRAY['none'::text, 'wanted'::text]))))
+);
+
+ALTER TABLE public.webhook_cursors OWNER TO segment_owner;
+
+COMMENT ON TABLE public.webhook_cursors IS 'How far each listener has come: one row a slot.';
+
+COMMENT ON COLUMN public.webhook_cursors.slot IS 'The replication slot that the listener streams.';
+
+COMMENT ON COLUMN public.webhook_cursors.publication IS 'The publication that it streams: what is delivered.';
+
+COMMENT ON COLUMN public.webhook_cursors.lsn IS 'Everything before it in the log has been delivered; null until the slot is made.';
+
+COMMENT ON COLUMN public.webhook_cursors.commit_lsn IS 'Where the transaction commits of which a part has been delivered; null: none is begun.';
+
+COMMENT ON COLUMN public.webhook_cursors.documents IS 'How many documents of that transaction have been delivered; 0: none is begun.';
+
+COMMENT ON COLUMN public.webhook_cursors.past IS 'none: delivery began with the slot; wanted: toggles recorded before it are to be delivered and the slot is not made yet; begun: they are being delivered; done: they have been.';
+
+COMMENT ON COLUMN public.webhook_cursors.past_snapshot IS 'Sees the transactions that the slot does not stream, because they were there before it; null while past is none or wanted.';
+
+COMMENT ON COLUMN public.webhook_cursors.past_arrival IS 'segment_batches.arrival of the last one delivered of the past; 0: none.';
+
+COMMENT ON COLUMN public.webhook_cursors.past_seq IS 'seq of the last one delivered of the past; 0: none.';
+
+COMMENT ON COLUMN public.webhook_cursors.committed_at IS 'When the last delivered transaction committed.';
+
+COMMENT ON COLUMN public.webhook_cursors.delivered IS 'How many documents have been delivered, in all.';
+
+COMMENT ON COLUMN public.webhook_cursors.called_at IS 'When the receiver was last called.';
+
+COMMENT ON COLUMN public.webhook_cursors.answer IS 'What the receiver answered last, for people.';
+
+COMMENT ON COLUMN public.webhook_cursors.updated_at IS 'When this row was last written.';
+
+CREATE SEQUENCE public.webhook_dead_letter_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.webhook_dead_letter_id OWNER TO segment_owner;
+
+COMMENT ON SEQUENCE public.webhook_dead_letter_id IS 'Numbers the dead letters.';
+
+CREATE TABLE public.webhook_dead_letters (
+    id bigint DEFAULT nextval('public.webhook_dead_letter_id'::regclass) NOT NULL,
+    slot text NOT NULL COLLATE pg_catalog."C",
+    document json NOT NULL,
+    webhook_id text NOT NULL COLLATE pg_catalog."C",
+    status integer,
+    answer text NOT NULL,
+    set_aside_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.webhook_dead_letters OWNER TO segment_owner;
+
+COMMENT ON TABLE public.webhook_dead_letters IS 'Documents that a receiver refused for good, kept as they were posted.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.id IS 'Its number: in order of setting aside.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.slot IS 'The listener''s slot, as in webhook_cursors; that row may be gone.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.document IS 'The document, in the text that was posted.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.webhook_id IS 'The id of the call that was refused.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.status IS 'The HTTP status that it was refused with; null: there was none.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.answer IS 'Why it was refused, for people: what the receiver answered.';
+
+COMMENT ON COLUMN public.webhook_dead_letters.set_aside_at IS 'When the transaction began that set it aside.';
+
 ALTER TABLE ONLY public.segment_events ATTACH PARTITION public.segment_events_older FOR VALUES FROM (MINVALUE) TO ('400 days before the migration');
 
 ALTER TABLE ONLY public.segment_alembic_version
@@ -871,11 +983,21 @@ ALTER TABLE ONLY public.segment_source_positions
 ALTER TABLE ONLY public.segment_sources
     ADD CONSTRAINT segment_sources_pkey PRIMARY KEY (source);
 
+ALTER TABLE ONLY public.webhook_cursors
+    ADD CONSTRAINT webhook_cursors_pkey PRIMARY KEY (slot);
+
+ALTER TABLE ONLY public.webhook_dead_letters
+    ADD CONSTRAINT webhook_dead_letters_pkey PRIMARY KEY (id);
+
 CREATE INDEX segment_events_batch ON ONLY public.segment_events USING btree (batch_id);
 
 CREATE INDEX segment_events_older_batch_id_idx ON public.segment_events_older USING btree (batch_id);
 
 CREATE INDEX segment_memberships_members ON public.segment_memberships USING btree (vendor, segment_name, user_id) WHERE member;
+
+CREATE INDEX webhook_dead_letters_of_slot ON public.webhook_dead_letters USING btree (slot, id);
+
+COMMENT ON INDEX public.webhook_dead_letters_of_slot IS 'One listener''s dead letters, in order.';
 
 ALTER INDEX public.segment_events_batch ATTACH PARTITION public.segment_events_older_batch_id_idx;
 
@@ -921,6 +1043,8 @@ GRANT USAGE ON SCHEMA public TO segment_listener;
 GRANT USAGE ON SCHEMA public TO segment_reader;
 
 REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_adopt_server() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_begin_batch() FROM PUBLIC;
 
@@ -993,3 +1117,11 @@ GRANT SELECT ON TABLE public.segment_sources TO segment_reader;
 
 GRANT SELECT ON TABLE public.segment_toggles TO segment_listener;
 GRANT SELECT ON TABLE public.segment_toggles TO segment_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.webhook_cursors TO segment_listener;
+GRANT SELECT ON TABLE public.webhook_cursors TO segment_reader;
+
+GRANT USAGE ON SEQUENCE public.webhook_dead_letter_id TO segment_listener;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.webhook_dead_letters TO segment_listener;
+GRANT SELECT ON TABLE public.webhook_dead_letters TO segment_reader;

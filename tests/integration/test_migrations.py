@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -13,10 +14,11 @@ from demo.postgres import Server
 from migrations import schema
 from tests.conftest import ROOT, Database, migrate
 from tests.events import check_against_fold, make, ndjson
+from tests.loading import wait_until
 
 OURS = """
-select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname like 'segment%'
-union all select 'function', proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'segment%'
+select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname ~ '^(segment|webhook)'
+union all select 'function', proname from pg_proc where pronamespace = 'public'::regnamespace and proname ~ '^(segment|webhook)'
 union all select 'publication', pubname from pg_publication
 union all select 'grant', grantee::regrole::text from pg_namespace, aclexplode(nspacl)
   where nspname = 'public' and grantee <> 0 and grantee::regrole::text like 'segment%'
@@ -54,6 +56,18 @@ where pronamespace = 'public'::regnamespace
   )
 """
 
+CURSOR = "insert into webhook_cursors (slot, publication) values ('s', 'segment_toggles')"
+BATCHES = "select * from segment_batches order by batch_id"
+UNSEEN = "select batch_id from segment_batches where not pg_visible_in_snapshot(xact_id, pg_current_snapshot())"
+WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+OWN = "select system_identifier from pg_control_system()"
+
+# What a database looks like that was dumped on a server with another identity and more transactions behind it.
+FOREIGN = """
+update segment_settings set system_identifier = 7;
+update segment_batches set xact_id = (batch_id + (1::bigint << 60))::text::xid8
+"""
+
 
 def test_there_is_exactly_one_head() -> None:
     scripts = ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml"))
@@ -73,6 +87,61 @@ def test_upgrade_downgrade_upgrade(empty_database: Database) -> None:
         assert down.returncode == 0, down.stderr
         assert empty_database.fetch(OURS) == before
     assert empty_database.fetch("select count(*) from someone_elses") == [(0,)]
+
+
+def test_the_webhooks_tables_come_and_go_beside_the_data(empty_database: Database) -> None:
+    """Up from 0001, down to it and up again, on a database with data; views on what stays are no hindrance."""
+    migrate(empty_database.environment, "upgrade", "0001")
+    core = empty_database.fetch(OURS)
+    assert empty_database.loader("stream", input=ndjson([make(1), make(2, seconds=1, remove=True)])).returncode == 0
+    before = empty_database.fetch(BATCHES)
+    empty_database.execute("create view theirs as select * from segment_memberships")
+    for _ in range(2):
+        up = migrate(empty_database.environment, "upgrade", "0002")
+        assert up.returncode == 0, up.stderr
+        assert len(set(empty_database.fetch(OURS)) - set(core)) == 7, "two tables with an index each, two more, a function"
+        assert empty_database.fetch(BATCHES) == before
+        check_against_fold(empty_database)
+        empty_database.execute(CURSOR)
+        down = migrate(empty_database.environment, "downgrade", "0001")
+        assert down.returncode == 0, down.stderr
+        assert sorted(map(str, empty_database.fetch(OURS))) == sorted(map(str, core))
+        check_against_fold(empty_database)
+
+
+def test_views_on_the_webhooks_tables_are_named_and_kept(database: Database) -> None:
+    database.execute("create view theirs as select * from webhook_cursors; create view kept as select * from segment_batches")
+    refused = migrate(database.environment, "downgrade", "0001")
+    assert refused.returncode != 0
+    assert "To drop them first: drop view theirs;" in refused.stdout + refused.stderr
+    assert database.fetch("select count(*) from theirs") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("values", "constraint"),
+    [
+        ("commit_lsn = '0/1'", "webhook_cursors_documents"),
+        ("documents = 1", "webhook_cursors_documents"),
+        ("past = 'over'", "webhook_cursors_past"),
+        ("past = 'begun'", "webhook_cursors_past_snapshot"),
+        ("past = 'done'", "webhook_cursors_past_snapshot"),
+        ("past = 'wanted', past_snapshot = '1:1:'", "webhook_cursors_past_snapshot"),
+        ("past_snapshot = '1:1:'", "webhook_cursors_past_snapshot"),
+    ],
+)
+def test_a_cursor_does_not_contradict_itself(database: Database, values: str, constraint: str) -> None:
+    database.execute(CURSOR)
+    database.execute("update webhook_cursors set past = 'begun', past_snapshot = '1:1:', commit_lsn = '0/1', documents = 1")
+    database.execute("update webhook_cursors set past = 'none', past_snapshot = null, commit_lsn = null, documents = 0")
+    with pytest.raises(psycopg.errors.CheckViolation) as refused:
+        database.execute(f"update webhook_cursors set {values}")
+    assert refused.value.diag.constraint_name == constraint
+
+
+def test_a_dead_letter_keeps_its_text(database: Database) -> None:
+    text = '{"b": 1.0,  "a": "\\u00e9", "b": 2}'
+    database.execute(f"insert into webhook_dead_letters (slot, document, webhook_id, answer) values ('s', '{text}', 'w', 'no')")
+    assert database.fetch("select id, document::text, status from webhook_dead_letters") == [(1, text, None)]
 
 
 def test_everything_is_commented_owned_and_closed(database: Database) -> None:
@@ -198,3 +267,64 @@ def test_dump_and_restore_goes_on(server: Server, database: Database, empty_data
     assert database.fetch("select * from segment_events order by seq") == empty_database.fetch(
         "select * from segment_events order by seq limit 2"
     )
+
+
+def load(database: Database, *numbers: int) -> None:
+    """Load events, each as a batch of its own."""
+    for number in numbers:
+        done = database.loader("stream", input=ndjson([make(number, seconds=number, remove=number % 2 == 0)]))
+        assert done.returncode == 0, done.stderr
+
+
+def adopt(database: Database) -> None:
+    """Call the function as its owner, who is no superuser."""
+    database.execute("set role segment_owner; select segment_adopt_server()")
+
+
+def test_another_server_is_adopted(database: Database) -> None:
+    load(database, 1, 2)
+    database.execute(FOREIGN)
+    load(database, 3)
+    database.execute(CURSOR)
+    batches = "select batch_id, arrival, recorded_at, first_seq, last_seq, events, outcomes from segment_batches order by 1"
+    before = database.fetch(batches)
+    settings = database.fetch("select one, first_day, horizon from segment_settings")
+    assert database.fetch(UNSEEN) == [(1,), (2,)]
+    adopt(database)
+    assert database.fetch(UNSEEN) == []
+    assert database.fetch("select system_identifier from segment_settings") == database.fetch(OWN)
+    assert database.fetch("select one, first_day, horizon from segment_settings") == settings
+    assert database.fetch("select * from webhook_cursors") == []
+    assert database.fetch(batches) == before
+    load(database, 4)
+    assert database.fetch(UNSEEN) == []
+    check_against_fold(database)
+
+
+def test_the_own_server_is_left_alone(database: Database) -> None:
+    """Never another's, and adopted a moment ago."""
+    load(database, 1, 2)
+    for _ in range(2):
+        database.execute(CURSOR)
+        before = [database.fetch(query) for query in (BATCHES, "select * from segment_settings", "select * from webhook_cursors")]
+        adopt(database)
+        after = [database.fetch(query) for query in (BATCHES, "select * from segment_settings", "select * from webhook_cursors")]
+        assert after == before
+        database.execute(FOREIGN)
+        adopt(database)
+
+
+def test_adopted_twice_at_once(database: Database) -> None:
+    """The second caller waits for the first, and does nothing: a cursor that was made in between stays."""
+    load(database, 1, 2)
+    database.execute(FOREIGN)
+    with database.connect() as first, ThreadPoolExecutor() as threads:
+        first.execute("select segment_adopt_server()")
+        first.execute(CURSOR.encode())
+        second = threads.submit(adopt, database)
+        wait_until(lambda: database.fetch(WAITING))
+        first.commit()
+        second.result()
+    assert database.fetch("select slot from webhook_cursors") == [("s",)]
+    assert database.fetch("select count(distinct xact_id) from segment_batches") == [(1,)]
+    assert database.fetch(UNSEEN) == []

@@ -13,6 +13,7 @@ PARTITION = f"segment_events_{TODAY:%Y%m%d}"
 EVENT = f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's')"
 COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name"
 ADD = f"insert into segment_events ({COLUMNS}) values {EVENT}"
+LETTER = "(slot, document, webhook_id, answer) values ('s', '{}', 'w', 'no')"
 
 DENIED = {
     "segment_loader": [
@@ -46,6 +47,12 @@ DENIED = {
         "update segment_settings set horizon = now()",
         "delete from segment_rejects",
         "update segment_rejects set code = 'x'",
+        "select * from webhook_cursors",
+        "insert into webhook_cursors (slot, publication) values ('s', 'p')",
+        "select * from webhook_dead_letters",
+        f"insert into webhook_dead_letters {LETTER}",
+        "select nextval('webhook_dead_letter_id')",
+        "select segment_adopt_server()",
         "create table mine (id int)",
         "create temp table t (id int); create trigger t after insert on t execute function segment_events_begin_batch()",
         "alter table segment_events disable trigger all",
@@ -58,7 +65,13 @@ DENIED = {
         "select * from segment_memberships",
         "delete from segment_outcomes",
         "update segment_settings set horizon = now()",
+        "update segment_batches set xact_id = pg_current_xact_id()",
         "select segment_ensure_partitions(current_date, current_date)",
+        "truncate webhook_cursors",
+        "update webhook_dead_letters set answer = 'x'",
+        "truncate webhook_dead_letters",
+        "select setval('webhook_dead_letter_id', 1)",
+        "select segment_adopt_server()",
     ],
     "segment_reader": [
         ADD,
@@ -67,19 +80,42 @@ DENIED = {
         "insert into segment_rejects (source, position, bytes, length, code, reason) values ('s', 0, '', 0, 'c', 'r')",
         "update segment_sources set loaded = 0",
         "select segment_ensure_partitions(current_date, current_date)",
+        "insert into webhook_cursors (slot, publication) values ('s', 'p')",
+        "update webhook_cursors set documents = 0",
+        "delete from webhook_cursors",
+        f"insert into webhook_dead_letters {LETTER}",
+        "update webhook_dead_letters set answer = 'x'",
+        "delete from webhook_dead_letters",
+        "select nextval('webhook_dead_letter_id')",
+        "select segment_adopt_server()",
     ],
 }
 
 SEEN = {
-    "segment_listener": ("outcomes", "toggles", "batches", "settings"),
+    "segment_listener": (
+        *("segment_outcomes", "segment_toggles", "segment_batches", "segment_settings", "segment_alembic_version"),
+        *("webhook_cursors", "webhook_dead_letters"),
+    ),
     "segment_reader": (
-        *("events", "memberships", "outcomes", "batches", "event_outcomes", "toggles"),
-        *("rejects", "sources", "source_positions", "settings", "alembic_version"),
+        *("segment_events", "segment_memberships", "segment_outcomes", "segment_batches", "segment_event_outcomes"),
+        *("segment_toggles", "segment_rejects", "segment_sources", "segment_source_positions", "segment_settings"),
+        *("segment_alembic_version", "webhook_cursors", "webhook_dead_letters"),
     ),
 }
 
+LISTENING = [
+    "insert into webhook_cursors (slot, publication) values ('s', 'p') on conflict (slot) do update set updated_at = now()",
+    "update webhook_cursors set lsn = '0/1', delivered = delivered + 1 where slot = 's'",
+    "delete from webhook_cursors where slot = 's'",
+    f"insert into webhook_dead_letters {LETTER}",
+    "delete from webhook_dead_letters where slot = 's'",
+]
+
+SEEING = {role: [f"select * from {name}" for name in names] for role, names in SEEN.items()}
+
 ALLOWED = {
-    **{role: [f"select * from segment_{name}" for name in names] for role, names in SEEN.items()},
+    "segment_listener": SEEING["segment_listener"] + LISTENING,
+    "segment_reader": SEEING["segment_reader"],
     "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],
 }
 
