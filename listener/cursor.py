@@ -1,0 +1,95 @@
+"""What is kept in the database of a delivery: the cursor, so that it goes on where it was, and the dead letters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from listener.database import Connection, one
+from listener.outbox import Position
+
+LOAD = """
+select
+  publication, (lsn - '0/0'::pg_lsn)::bigint, coalesce(commit_lsn - '0/0'::pg_lsn, 0)::bigint, documents,
+  past, past_snapshot::text, past_arrival, past_seq, committed_at, delivered, called_at, answer
+from webhook_cursors where slot = %s
+"""
+
+SAVE = """
+insert into webhook_cursors (
+  slot, publication, lsn, commit_lsn, documents,
+  past, past_snapshot, past_arrival, past_seq, committed_at, delivered, called_at, answer
+) values (
+  %(slot)s, %(publication)s, '0/0'::pg_lsn + %(lsn)s::numeric, '0/0'::pg_lsn + nullif(%(commit_lsn)s, 0)::numeric, %(documents)s,
+  %(past)s, %(snapshot)s, %(arrival)s, %(seq)s, %(committed_at)s, %(delivered)s, %(called_at)s, %(answer)s
+)
+on conflict (slot) do update set
+  publication = excluded.publication,
+  lsn = excluded.lsn,
+  commit_lsn = excluded.commit_lsn,
+  documents = excluded.documents,
+  past = excluded.past,
+  past_snapshot = excluded.past_snapshot,
+  past_arrival = excluded.past_arrival,
+  past_seq = excluded.past_seq,
+  committed_at = excluded.committed_at,
+  delivered = excluded.delivered,
+  called_at = excluded.called_at,
+  answer = excluded.answer,
+  updated_at = now()
+"""
+
+SET_ASIDE = """
+insert into webhook_dead_letters (slot, document, webhook_id, status, answer)
+select %s, document::json, webhook_id, status, answer
+from unnest(%s::text[], %s::text[], %s::integer[], %s::text[]) with ordinality l (document, webhook_id, status, answer, n)
+order by n
+"""
+
+
+class DeadLetter(NamedTuple):
+    """A document that the receiver refused for good, by which call, and with what answer."""
+
+    document: bytes
+    webhook_id: str
+    status: int
+    answer: str
+
+
+@dataclass
+class Cursor:
+    """How far a slot's delivery has come; `position` is None until the slot is made."""
+
+    slot: str
+    publication: str
+    position: Position | None = None
+    past: str = "none"
+    snapshot: str | None = None
+    arrival: int = 0
+    seq: int = 0
+    committed_at: datetime | None = None
+    delivered: int = 0
+    called_at: datetime | None = None
+    answer: str | None = None
+    changed: bool = field(default=False, compare=False)
+    """Whether it is ahead of what is saved."""
+
+
+async def load(connection: Connection, slot: str) -> Cursor | None:
+    """The slot's cursor, if it has one."""
+    if (row := await one(connection, LOAD, slot)) is None:
+        return None
+    publication, lsn, commit_lsn, documents, *rest = row
+    return Cursor(slot, publication, None if lsn is None else Position(lsn, commit_lsn, documents), *rest)
+
+
+async def save(connection: Connection, cursor: Cursor, letters: Sequence[DeadLetter] = ()) -> None:
+    """Write the cursor and these dead letters, in one transaction."""
+    lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
+    values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents}
+    cursor.changed = False
+    async with connection.transaction():
+        if letters:
+            columns = zip(*((letter.document.decode(), *letter[1:]) for letter in letters), strict=True)
+            await connection.execute(SET_ASIDE, [cursor.slot, *map(list, columns)])
+        await connection.execute(SAVE, values)

@@ -1,0 +1,156 @@
+"""A session with PostgreSQL that survives it: found by libpq's environment, made anew for as long as the server is away.
+
+`Database.run` may call its work again, so the work must be one that can be repeated.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from listener.errors import ListenerError, NoDatabase, NoPublication, NoReplication, NotAllowed, NotLogical, NotMigrated
+from listener.log import Level, say
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Result = TypeVar("Result")
+
+REVISION = "0002"
+"""The migration that the listener needs; a later one does as well."""
+
+SETTINGS = """
+select set_config(name, setting, false)
+from (
+  values
+    ('search_path', 'public'), ('timezone', 'UTC'), ('datestyle', 'ISO'),
+    ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off')
+) s (name, setting)
+"""
+"""What the listener relies on, whatever the role, the database or PGOPTIONS set."""
+
+OPTIONS = {
+    "autocommit": True,
+    "client_encoding": "UTF8",
+    "fallback_application_name": "pgsegments listener",
+    # So that a peer that vanished without a word is noticed in a minute or two.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+# Class 08: the connection; 53: the server is out of something (disk, memory, connections); 57P01 to 57P05: it stops or starts.
+_AWAY = ("08", "53", "57P", "58")
+
+
+async def connect(**options: str) -> Connection:
+    """Connect as psql would; raise NoDatabase with libpq's own words where that fails."""
+    try:
+        return await psycopg.AsyncConnection.connect(**OPTIONS | options)  # type: ignore[arg-type]
+    except psycopg.OperationalError as error:
+        raise NoDatabase(f"{NoDatabase()} ({words(error)})") from None
+
+
+def words(error: psycopg.Error) -> str:
+    """What the server or libpq said, on one line."""
+    return " ".join((error.diag.message_primary or str(error)).split())
+
+
+def away(error: psycopg.Error) -> bool:
+    """Whether the server may do the same later: the connection is lost, it stops, starts, or is out of room."""
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(_AWAY)
+
+
+class Database:
+    """One connection, for one piece of work at a time."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._connection: Connection | None = None
+
+    async def open(self) -> None:
+        """Connect, and raise if that fails: later, the session waits for a server that is gone."""
+        await self._alive()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection:
+            await self._connection.close()
+
+    async def run(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Return what the work returns; while the server is away wait, without end, for it is what everything else waits for."""
+        async with self._lock:
+            wait = 0.1
+            while True:
+                try:
+                    return await work(await self._alive())
+                except NoDatabase as error:
+                    say(Level.WARNING, "waiting for the database", error=error)
+                except psycopg.OperationalError as error:
+                    if not away(error):
+                        raise
+                    say(Level.WARNING, "the database is away; trying again", error=words(error))
+                await asyncio.sleep(wait)
+                wait = min(5.0, wait * 2)
+
+    async def _alive(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect()
+            await self._connection.execute(SETTINGS)
+        return self._connection
+
+    async def ping(self) -> bool:
+        """Whether the session still stands; it falls as soon as the server begins to shut down."""
+        try:
+            async with self._lock:
+                await (await self._alive()).execute("select 1")
+        except (psycopg.OperationalError, NoDatabase):
+            return False
+        return True
+
+
+async def check_migrated(connection: Connection) -> None:
+    """Raise unless the database has the listener's tables and the role may use them."""
+    try:
+        revision = await one(connection, "select version_num from segment_alembic_version")
+    except errors.UndefinedTable:
+        raise NotMigrated from None
+    except errors.InsufficientPrivilege:
+        raise NotAllowed from None
+    if revision is None or revision[0] < REVISION:
+        raise NotMigrated
+
+
+async def check(connection: Connection, publication: str) -> None:
+    """Raise unless the database is migrated far enough, the server's log can be streamed and the role may."""
+    await check_migrated(connection)
+    if await one(connection, "show wal_level") != ("logical",):
+        raise NotLogical
+    if await one(connection, "select from pg_roles where rolname = current_user and (rolreplication or rolsuper)") is None:
+        raise NoReplication
+    await check_publication(connection, publication)
+
+
+async def check_publication(connection: Connection, name: str) -> None:
+    """Raise unless there is such a publication: PostgreSQL 18 would stream nothing, and only warn."""
+    if await one(connection, "select from pg_publication where pubname = %s", name) is None:
+        raise NoPublication
+
+
+async def one(connection: Connection, query: str, *values: object) -> tuple[Any, ...] | None:
+    """The first row of a query, if it has one."""
+    return await (await connection.execute(query.encode(), values or None)).fetchone()
+
+
+async def only(connection: Connection, query: str, *values: object) -> tuple[Any, ...]:
+    """The row of a query that always has one."""
+    (row,) = await (await connection.execute(query.encode(), values or None)).fetchall()
+    return row
+
+
+def sentence(error: psycopg.Error) -> ListenerError:
+    """An error of the server that nothing here expects, in its own words."""
+    if isinstance(error, errors.InsufficientPrivilege):
+        return NotAllowed(f"{NotAllowed()} (The server said: {words(error)})")
+    return ListenerError(f"The server refused: {words(error).rstrip('.')}. What was not delivered stays.")

@@ -1,0 +1,147 @@
+"""Delivers documents to the webhook, in order: each is accepted, or set aside as a dead letter, before a later one is.
+
+What an answer means is decided in webhook.py; here is what follows from it: try again, send less, find the document that is
+refused, or wait for somebody to mend the receiver. There is one call at a time.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random, SystemRandom
+from typing import NamedTuple
+
+from listener.cursor import DeadLetter
+from listener.errors import PoisonDocument
+from listener.log import Level, say
+from listener.toggles import body
+from listener.webhook import Answer, Call, Verdict, Webhook, wait_for
+
+RUN = 10
+"""So many documents refused one after the other, and none accepted, say more of the receiver than of the documents."""
+
+WAITS = {
+    Verdict.RETRY: (Level.WARNING, "not delivered, to be tried again"),
+    Verdict.ENDPOINT: (Level.ERROR, "the receiver refuses every call: mend it, or the URL"),
+}
+"""What is said when the call itself is to be made again."""
+
+Record = Callable[[int, Sequence[DeadLetter]], Awaitable[None]]
+"""Takes note that the next so many documents are done with, these of them as dead letters, before anything else is posted."""
+
+
+class Outcome(NamedTuple):
+    """The last answer to a call, and how long it took in seconds."""
+
+    answer: Answer
+    seconds: float
+
+
+class Delivery:
+    """Posts to one webhook until `stopping` is set; `most_bytes` shrinks when the receiver finds a body too large."""
+
+    def __init__(
+        self, webhook: Webhook, most_bytes: int, stop_on_poison: bool, stopping: asyncio.Event, tell: Callable[[Answer], None]
+    ) -> None:
+        self.most_bytes = most_bytes
+        self.calling = False
+        self._webhook = webhook
+        self._stop_on_poison = stop_on_poison
+        self._stopping = stopping
+        self._tell = tell
+        self._random: Random = SystemRandom()
+        self._pause: float | None = None
+        self._refused = 0
+
+    async def deliver(self, documents: Sequence[bytes], record: Record) -> None:
+        """Return when all are done with, or when stopping."""
+        while documents and not self._stopping.is_set():
+            documents = documents[await self._work_through(documents, record) :]
+
+    async def _work_through(self, documents: Sequence[bytes], record: Record) -> int:
+        """Post all, in smaller parts where they are refused; return how many are done with."""
+        parts = [documents]
+        suspects: list[DeadLetter] = []
+        done = 0
+        while parts and not self._stopping.is_set():
+            part = parts.pop()
+            call = Call.of(body(part))
+            outcome = await self._post(call, len(part))
+            if outcome is None:
+                return done
+            if outcome.answer.verdict is Verdict.DELIVERED:
+                done += await self._settle(record, suspects, len(part))
+                self._told(Level.INFO, "delivered", call, len(part), outcome)
+                suspects = []
+            elif len(part) > 1:
+                parts += self._halves(part, call, outcome)
+            elif await self._suspect(part[0], call, outcome, suspects):
+                return done
+        if suspects and not parts:
+            done += await self._settle(record, suspects, 0)
+        return done
+
+    async def _post(self, call: Call, count: int) -> Outcome | None:
+        """Post until the answer is about the documents: for ever, because only the receiver can end it. None when stopping."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            self.calling = True
+            answer = await self._webhook.post(call)
+            self.calling = False
+            outcome = Outcome(answer, loop.time() - began)
+            self._tell(answer)
+            if answer.verdict not in WAITS:
+                return outcome
+            self._pause = wait_for(answer, self._pause, self._random)
+            level, message = WAITS[answer.verdict]
+            self._told(level, message, call, count, outcome, wait=round(self._pause, 1))
+            if await happened(self._stopping, self._pause):
+                return None
+
+    async def _settle(self, record: Record, suspects: Sequence[DeadLetter], accepted: int) -> int:
+        await record(len(suspects) + accepted, suspects)
+        for letter in suspects:
+            say(Level.WARNING, "set aside as a dead letter", webhook_id=letter.webhook_id, answer=letter.answer)
+        if accepted:
+            self._pause, self._refused = None, 0
+        return len(suspects) + accepted
+
+    def _halves(self, part: Sequence[bytes], call: Call, outcome: Outcome) -> list[Sequence[bytes]]:
+        """The two halves of what was refused, the first one last."""
+        if outcome.answer.verdict is Verdict.TOO_LARGE:
+            self.most_bytes = min(self.most_bytes, max(1, len(call.body) // 2))
+        self._told(Level.WARNING, "refused, to be tried in halves", call, len(part), outcome)
+        middle = len(part) // 2
+        return [part[middle:], part[:middle]]
+
+    async def _suspect(self, document: bytes, call: Call, outcome: Outcome, suspects: list[DeadLetter]) -> bool:
+        """A document is refused by itself; return whether the receiver is to blame, after the wait that this calls for."""
+        answer = outcome.answer
+        self._refused += 1
+        if self._refused >= RUN:
+            self._pause = wait_for(answer, self._pause, self._random)
+            say_it = "the receiver refuses every document: mend it, or the URL"
+            self._told(Level.ERROR, say_it, call, 1, outcome, wait=round(self._pause, 1))
+            await happened(self._stopping, self._pause)
+            return True
+        self._told(Level.WARNING, "refused by itself", call, 1, outcome)
+        if self._stop_on_poison:
+            raise PoisonDocument(f"{PoisonDocument()} (Call {call.id}: {answer}. {answer.text})")
+        suspects.append(DeadLetter(document, call.id, answer.status or 0, f"{answer} {answer.text}".strip()))
+        return False
+
+    def _told(self, level: Level, message: str, call: Call, count: int, outcome: Outcome, **fields: object) -> None:
+        """The one line of a call."""
+        milliseconds = round(outcome.seconds * 1000)
+        say(
+            level, message, documents=count, bytes=len(call.body), milliseconds=milliseconds, answer=str(outcome.answer),
+            webhook_id=call.id, **fields,
+        )  # fmt: skip
+
+
+async def happened(event: asyncio.Event, within: float) -> bool:
+    """Wait for an event for so many seconds; return whether it happened."""
+    try:
+        async with asyncio.timeout(within):
+            return await event.wait()
+    except TimeoutError:
+        return False

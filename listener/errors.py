@@ -1,0 +1,93 @@
+"""What can go wrong for a user of the listener: each one sentence that says what happened, what it means and what to do."""
+
+# ruff: noqa: N818 - their base says what they are
+
+
+class ListenerError(Exception):
+    """The listener stopped; what was not delivered stays, and the same command goes on from there."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or " ".join((type(self).__doc__ or "").split()))
+
+
+class BadURL(ListenerError):
+    """The webhook's URL names no host by http:// or https://, so nothing can be posted to it: mend it."""
+
+
+class BadEnvironment(ListenerError):
+    """A proxy or certificates in the environment are unusable: mend HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE."""
+
+
+class BadSecret(ListenerError):
+    """A webhook secret is not whsec_ and 24 to 64 bytes in base64, so no receiver could verify with it: copy it once more."""
+
+
+class NoDatabase(ListenerError):
+    """The database cannot be reached: set PGHOST, PGDATABASE, … as for psql."""
+
+
+class NotMigrated(ListenerError):
+    """The database has no tables for the listener, or older ones: run alembic upgrade head first."""
+
+
+class NotAllowed(ListenerError):
+    """The role may not listen: grant segment_listener to it."""
+
+
+class NoReplication(ListenerError):
+    """The role may not read the server's log: give it the attribute REPLICATION, as a superuser by alter role … replication."""
+
+
+class NotLogical(ListenerError):
+    """The server's wal_level is below logical, so its log cannot be streamed: set wal_level = logical and restart the server."""
+
+
+class WrongServer(ListenerError):
+    """This database came from another server, as by a dump, whose positions mean nothing here: run select segment_adopt_server()
+    as its owner, then start the listener with --from start to deliver everything again, or with --from now."""
+
+
+class NoPublication(ListenerError):
+    """The publication does not exist in this database, so nothing would come: run alembic upgrade head, or choose another."""
+
+
+class OtherPublication(ListenerError):
+    """The slot's cursor is for another publication: choose that one, or another --slot, or run listener drop first."""
+
+
+class SlotGone(ListenerError):
+    """The slot is gone, or the server gave it up, so what was committed since the last call cannot be streamed: run
+    listener drop, then start the listener with --from start to deliver everything again, or with --from now."""
+
+
+class SlotForeign(ListenerError):
+    """There is a slot of this name for something else, another database or plugin: choose another --slot."""
+
+
+class SlotBusy(ListenerError):
+    """Another listener holds the slot: stop it, choose another --slot, or stand by with --wait."""
+
+
+class SlotMoved(ListenerError):
+    """The slot was moved by somebody else, past what was delivered: run listener drop, then start with --from start or now."""
+
+
+class NoSuchSlot(ListenerError):
+    """There is neither a slot nor a cursor of this name: listener status shows those there are."""
+
+
+class BadMessage(ListenerError):
+    """The server sent what is no message of pgoutput, version 1, so nothing can be read from it: is it PostgreSQL 15 to 18?"""
+
+
+class ForeignTable(ListenerError):
+    """The publication has a table that is not segment_outcomes, or not all of its columns: choose segment_toggles or
+    segment_changes."""
+
+
+class StoppedWaiting(ListenerError):
+    """Told to stop while the server was away, so the last call's documents may come again; nothing is lost."""
+
+
+class PoisonDocument(ListenerError):
+    """The receiver refused a document for good, and --on-poison stop was given: mend the receiver, and start again."""

@@ -1,0 +1,136 @@
+"""Toggles from before the slot, read from the tables in the order in which they were recorded: by arrival of the batch, then seq.
+
+A toggle belongs to the past if its batch's transaction is visible in the snapshot with which the slot was made; the stream brings
+the others. Read in pages, each a short transaction, so that a slow receiver keeps no snapshot open.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import NamedTuple, cast
+
+from psycopg.pq.abc import PGresult
+
+from listener.cursor import Cursor
+from listener.database import Connection, Database
+from listener.delivery import Delivery
+from listener.toggles import Row, document, fitting
+
+OUTCOMES = {"segment_toggles": ["left", "rejoined"], "segment_changes": ["left", "rejoined", "joined", "absent"]}
+"""What each publication's row filter lets through."""
+
+PAGE = 20_000
+"""About how many rows are read at a time."""
+
+BATCHES = """
+select arrival, batch_id, first_seq, last_seq, recorded_at
+from segment_batches
+where arrival >= %s and outcomes > 0 and pg_visible_in_snapshot(xact_id, %s::pg_snapshot)
+order by arrival
+limit 1000
+"""
+
+TOGGLES = f"""
+select b.arrival, {", ".join(f"o.{name}" for name in Row._fields)}
+from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[])
+  b (arrival, batch_id, first_seq, last_seq, recorded_at)
+join segment_outcomes o on o.batch_id = b.batch_id and o.recorded_at = b.recorded_at and o.seq between b.first_seq and b.last_seq
+where o.outcome = any (%s) and o.recorded_at between %s and %s
+order by b.arrival, o.seq
+"""  # noqa: S608 - names of columns
+
+
+class Piece(NamedTuple):
+    """A batch, or a part of a large one."""
+
+    arrival: int
+    batch_id: int
+    first_seq: int
+    last_seq: int
+    recorded_at: object
+
+
+class Recorded(NamedTuple):
+    """A document and its place in the order of recording."""
+
+    arrival: int
+    seq: int
+    document: bytes
+
+
+async def pages(database: Database, cursor: Cursor, with_outcome: bool) -> AsyncIterator[list[Recorded]]:
+    """What is after the cursor of the past, page after page."""
+    arrival, seq = cursor.arrival, cursor.seq
+    outcomes = OUTCOMES[cursor.publication]
+    while pieces := [Piece(*row) for row in await database.run(lambda c: rows(c, BATCHES, arrival, cursor.snapshot))]:  # type: ignore[arg-type]  # noqa: B023
+        for page in grouped(cut(pieces, arrival, seq)):
+            recorded = await database.run(lambda c: read(c, page, outcomes, with_outcome))  # noqa: B023
+            if recorded:
+                yield recorded
+        arrival, seq = pieces[-1].arrival + 1, 0
+
+
+async def ahead(pages: AsyncIterator[list[Recorded]]) -> AsyncIterator[list[Recorded]]:
+    """The pages, each read while what was before it is being delivered."""
+    coming = asyncio.ensure_future(anext(pages, None))
+    try:
+        while (page := await coming) is not None:
+            coming = asyncio.ensure_future(anext(pages, None))
+            yield page
+    finally:
+        coming.cancel()
+
+
+async def batches(pages: AsyncIterator[list[Recorded]], most: int, delivery: Delivery) -> AsyncIterator[list[Recorded]]:
+    """The pages cut into what one call can hold."""
+    waiting: list[Recorded] = []
+    async for page in ahead(pages):
+        waiting += page
+        while len(waiting) >= most:
+            count = fitting([recorded.document for recorded in waiting], most, delivery.most_bytes)
+            yield waiting[:count]
+            waiting = waiting[count:]
+    while waiting:
+        count = fitting([recorded.document for recorded in waiting], most, delivery.most_bytes)
+        yield waiting[:count]
+        waiting = waiting[count:]
+
+
+def cut(pieces: Iterable[Piece], arrival: int, seq: int) -> Iterator[Piece]:
+    """The batches from after (arrival, seq) on, large ones in parts."""
+    for piece in pieces:
+        first = max(piece.first_seq, seq + 1) if piece.arrival == arrival else piece.first_seq
+        for start in range(first, piece.last_seq + 1, PAGE):
+            yield piece._replace(first_seq=start, last_seq=min(piece.last_seq, start + PAGE - 1))
+
+
+def grouped(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Pieces together, as long as they are about a page."""
+    group: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        group.append(piece)
+        size += piece.last_seq - piece.first_seq + 1
+        if size >= PAGE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+async def rows(connection: Connection, query: str, *values: object) -> list[tuple[object, ...]]:
+    """All rows of a query."""
+    return await (await connection.execute(query.encode(), values)).fetchall()
+
+
+async def read(connection: Connection, page: list[Piece], outcomes: list[str], with_outcome: bool) -> list[Recorded]:
+    """The documents of a page. The values stay as the server wrote them, as they do in the stream."""
+    times = [piece.recorded_at for piece in page]
+    columns = [list(column) for column in zip(*page, strict=True)]
+    cursor = await connection.execute(TOGGLES.encode(), [*columns, outcomes, min(times), max(times)])  # type: ignore[type-var]
+    result = cast(PGresult, cursor.pgresult)
+    found = []
+    for number in range(result.ntuples):
+        arrival, *values = (result.get_value(number, column) for column in range(result.nfields))
+        row = Row(*values)  # type: ignore[arg-type]
+        found.append(Recorded(int(arrival or b""), int(row.seq), document(row, with_outcome)))
+    return found

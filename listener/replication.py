@@ -1,0 +1,206 @@
+"""One connection that streams a slot into an outbox, and tells the server how far delivery has come.
+
+psycopg lets START_REPLICATION succeed and leaves the rest to libpq's level (`pgconn`); what is needed of that is here alone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.pq import ExecStatus
+
+from listener.database import Connection, connect, only
+from listener.errors import BadMessage, NoPublication, SlotGone
+from listener.outbox import Outbox
+from listener.pgoutput import INSERT, KEEPALIVE, PAYLOAD, XLOG_DATA, Begin, Commit, Relation, decode, keepalive, status_update
+from listener.toggles import reader
+
+FRAMES = 500
+"""About how many messages are taken before other work has its turn; some milliseconds."""
+
+LONGEST_SILENCE = 10.0
+"""Seconds between status updates, at most."""
+
+
+class StreamEnded(Exception):  # noqa: N818 - it is no failure of ours
+    """The server closed the stream; it shuts down, or the connection is lost."""
+
+
+class Replication:
+    """A replication connection before it streams."""
+
+    def __init__(self, connection: Connection, system_identifier: int, timeline: int, silence: float) -> None:
+        self.connection = connection
+        self.system_identifier = system_identifier
+        self.timeline = timeline
+        self.silence = silence
+
+    @classmethod
+    async def open(cls) -> "Replication":
+        """Connect; the text form of values follows the session's settings."""
+        connection = await connect(replication="database", options="-c datestyle=ISO -c timezone=UTC")
+        try:
+            system_identifier, timeline, *_ = await only(connection, "IDENTIFY_SYSTEM")
+            (timeout,) = await only(connection, "select setting from pg_settings where name = 'wal_sender_timeout'")
+            silence = min(int(timeout) / 3000 or LONGEST_SILENCE, LONGEST_SILENCE)
+            return cls(connection, int(system_identifier), timeline, silence)
+        except BaseException:
+            await connection.close()
+            raise
+
+    async def start(self, slot: str, publication: str, outbox: Outbox, with_outcome: bool) -> "Stream":
+        """Stream from where the outbox stands; raises ObjectInUse while another session holds the slot."""
+        names = sql.Literal(sql.Identifier(publication).as_string(self.connection))
+        command = sql.SQL("START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {})").format(
+            sql.Identifier(slot), sql.SQL(format_lsn(outbox.received_lsn)), names
+        )
+        try:
+            await self.connection.execute(command)
+        except (errors.UndefinedObject, errors.ObjectNotInPrerequisiteState):
+            raise SlotGone from None
+        return Stream(self, outbox, with_outcome)
+
+
+def format_lsn(lsn: int) -> str:
+    """A number as an LSN such as 16/B374D848."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+class Stream:
+    """The log as it comes. Whoever reads it also sends status updates in time, whether it reads or not."""
+
+    def __init__(self, replication: Replication, outbox: Outbox, with_outcome: bool) -> None:
+        self.replication = replication
+        self._connection = replication.connection
+        self._pgconn = self._connection.pgconn
+        self.outbox = outbox
+        self._with_outcome = with_outcome
+        self._document: Callable[[bytes], bytes] = _unknown
+        self._written = outbox.received_lsn
+        self._told = 0
+        self._told_at = 0.0
+        self._unpublished = False
+        self._abandoned = False
+        self._connection.add_notice_handler(self._notice)
+
+    async def close(self) -> None:
+        """Close the connection; the slot is free as soon as the server has noticed."""
+        await self._connection.close()
+
+    async def read(self, room: asyncio.Event, arrived: asyncio.Event) -> None:
+        """Read without end, as long as there is room; raises StreamEnded or OperationalError when the connection is lost."""
+        while True:
+            await room.wait()
+            if self._abandoned:
+                raise StreamEnded
+            await self._readable()
+            self._take_what_came(room)
+            arrived.set()
+
+    def abandon(self) -> None:
+        """Read no more: whoever waits for room is to find the stream ended."""
+        self._abandoned = True
+
+    def acknowledge(self) -> None:
+        """Tell how far delivery has come, and that more is on its way, if it is."""
+        self._tell(self.outbox.position.lsn)
+        if self._pending():
+            self._tell(0)
+
+    def keep_alive(self, now: float) -> None:
+        """Send what is due: a sign of life, or that an idle log need not be kept."""
+        idle_at = 0 if self._pending() else self.outbox.position.lsn
+        if idle_at > self._told or now - self._told_at > self.replication.silence:
+            self._tell(idle_at)
+            self._told_at = now
+
+    def _pending(self) -> bool:
+        return len(self.outbox) > 0 or self.outbox.position.documents > 0
+
+    def _tell(self, flushed: int) -> None:
+        """Send a status update. While something is undelivered `flushed` must be 0: the server's shutdown would wait for it."""
+        self._told = max(self._told, flushed)
+        self._written = max(self._written, self.outbox.received_lsn)
+        with suppress(psycopg.OperationalError):  # whoever reads will notice, too
+            self._pgconn.put_copy_data(status_update(self._written, flushed, datetime.now(UTC)))
+            self._pgconn.flush()
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._pgconn.socket, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._pgconn.socket)
+
+    def _take_what_came(self, room: asyncio.Event) -> None:
+        """Take messages until there are none, or enough. None must be seen twice: TLS may hold back what has left the socket."""
+        taken = 0
+        while taken < FRAMES and not self.outbox.full:
+            if not (count := self._take() or self._take()):
+                break
+            taken += count
+        if self.outbox.full:
+            room.clear()
+
+    def _take(self) -> int:
+        """Take the messages of one read from the socket."""
+        self._pgconn.consume_input()
+        count = 0
+        while True:
+            size, data = self._pgconn.get_copy_data(1)
+            if size <= 0:
+                break
+            count += 1
+            frame = bytes(data)
+            if frame[0] == XLOG_DATA and frame[PAYLOAD] == INSERT:
+                self.outbox.add(self._document(frame[PAYLOAD:]))
+            else:
+                self._handle(frame)
+        if size < 0:
+            self._ended()
+        return count
+
+    def _handle(self, frame: bytes) -> None:
+        if frame[0] == KEEPALIVE:
+            self._alive(frame)
+            return
+        if frame[0] != XLOG_DATA:
+            raise BadMessage
+        match decode(frame[PAYLOAD:]):
+            case Begin(commit_lsn, committed_at):
+                self.outbox.begin(commit_lsn, committed_at)
+            case Commit(_, end_lsn):
+                self.outbox.commit(end_lsn)
+            case Relation() as relation:
+                self._document = reader(relation, self._with_outcome)
+
+    def _alive(self, frame: bytes) -> None:
+        wal_end, reply_requested = keepalive(frame)
+        self._written = max(self._written, wal_end)
+        if self._unpublished:
+            raise NoPublication
+        self.outbox.idle(wal_end)
+        if reply_requested:
+            self._tell(0 if self._pending() else self.outbox.position.lsn)
+
+    def _ended(self) -> None:
+        result = self._pgconn.get_result()
+        if result is None or result.status == ExecStatus.COMMAND_OK:
+            raise StreamEnded
+        error = psycopg.errors.error_from_result(result)
+        if isinstance(error, errors.UndefinedObject):
+            raise NoPublication
+        raise error
+
+    def _notice(self, diagnostic: errors.Diagnostic) -> None:
+        """PostgreSQL 18 only warns of a publication that is gone, and streams nothing."""
+        self._unpublished |= diagnostic.sqlstate == errors.UndefinedObject.sqlstate
+
+
+def _unknown(_message: bytes) -> bytes:
+    raise BadMessage  # a row before its relation

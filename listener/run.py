@@ -1,0 +1,317 @@
+"""Wires the listener: a stream that fills an outbox, a delivery that empties it, and what keeps both in step with the database.
+
+Three tasks on one event loop: one reads, one delivers, one does at its time what must not wait for the others. Before the next
+call is made, what was delivered is either acknowledged to the server or, within a transaction, written to the cursor.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+
+import psycopg
+from psycopg import errors
+
+from listener import slot
+from listener.cursor import Cursor, DeadLetter, save
+from listener.database import Database, check, only, words
+from listener.delivery import Delivery, happened
+from listener.errors import NoDatabase, SlotBusy, StoppedWaiting
+from listener.log import Level, say
+from listener.outbox import Outbox, Position
+from listener.past import Recorded, batches, pages
+from listener.replication import Replication, Stream, StreamEnded
+from listener.webhook import Answer, Webhook, origin
+
+TICK = 0.1
+"""Seconds between looks at what is due."""
+
+SAVE_EVERY = 1.0
+"""Seconds: what is lost of the cursor when listener and server die together."""
+
+BUFFER_BODIES = 8
+"""How many bodies of the largest size the outbox may hold."""
+
+
+WRITTEN = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    url: str
+    secrets: Sequence[bytes]
+    compress: bool
+    timeout: float
+    slot: str
+    publication: str
+    whole_past: bool
+    max_documents: int
+    max_bytes: int
+    max_buffer: int
+    stop_on_poison: bool
+    wait: bool
+    until_caught_up: bool
+
+    @property
+    def with_outcome(self) -> bool:
+        """Whether documents tell their outcome: what is published besides toggles could not be told apart otherwise."""
+        return self.publication != "segment_toggles"
+
+
+class Restart(Exception):  # noqa: N818 - caught here
+    """What is in memory is not the latest any more: begin anew from the cursor."""
+
+
+async def listen(options: Options, stopping: asyncio.Event) -> None:
+    """Deliver until `stopping` is set or, if asked for, everything is delivered."""
+    database = Database()
+    await database.open()
+    try:
+        async with Webhook(options.url, options.secrets, options.compress, options.timeout) as webhook:
+            await database.run(lambda c: check(c, options.publication))
+            while not await Session(options, database, webhook, stopping).finished():
+                say(Level.WARNING, "beginning anew from the cursor")
+    finally:
+        await database.close()
+
+
+class Session:
+    """From taking hold of the slot until the end, or until somebody else had it meanwhile."""
+
+    def __init__(self, options: Options, database: Database, webhook: Webhook, stopping: asyncio.Event) -> None:
+        self.options = options
+        self.database = database
+        self.webhook = webhook
+        self.stopping = stopping
+        self.delivery = Delivery(webhook, options.max_bytes, options.stop_on_poison, stopping, self._answered)
+        self.room = asyncio.Event()
+        self.arrived = asyncio.Event()
+        self.connected = asyncio.Event()
+        self.timeline: int | None = None
+        self.target = 0
+        self.stream: Stream
+        self.outbox: Outbox
+        self.cursor: Cursor
+
+    async def finished(self) -> bool:
+        """Run; return whether that is the end, rather than a reason to begin anew."""
+        made = await slot.prepare(self.database, self.options.slot, self.options.publication, self.options.whole_past)
+        if not await self._take_hold():
+            return True
+        try:
+            await self._held()
+            say(Level.INFO, "listening", slot=self.options.slot, slot_is_new=made, url=origin(self.options.url))
+            await self._run()
+        except BaseExceptionGroup as group:
+            error = innermost(group)
+            if not isinstance(error, Restart):
+                raise error from None
+            return False
+        finally:
+            await self.stream.close()
+        return True
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            others = [self._receive(), self._keep_alive(), self._keep_up(), self._give_up()]
+            tasks = [group.create_task(other) for other in others]
+            await self._deliver()
+            for task in tasks:
+                task.cancel()
+
+    # Taking hold of the slot
+
+    async def _take_hold(self) -> bool:
+        """Start the stream, as soon as nobody else has it; false: told to stop meanwhile."""
+        waited = 0.0
+        while not self.stopping.is_set():
+            self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+            self.outbox = self._new_outbox(position)
+            try:
+                self.stream = await self._open()
+            except errors.ObjectInUse:
+                await self._busy(waited)
+            else:
+                return True
+            await happened(self.stopping, TICK)
+            waited += TICK
+        return False
+
+    async def _busy(self, waited: float) -> None:
+        """Another session has the slot: a killed listener's lets go of it soon."""
+        if waited < slot.PATIENCE:
+            return
+        found = await self.database.run(lambda c: slot.find(c, self.options.slot))
+        pid = found.active_pid if found else None
+        if not self.options.wait:
+            raise SlotBusy(f"{SlotBusy()} (Process {pid} holds it.)")
+        if waited < slot.PATIENCE + TICK:
+            say(Level.INFO, "standing by: another listener holds the slot", slot=self.options.slot, process=pid)
+
+    async def _held(self) -> None:
+        """The slot is ours, and so is the cursor: what its last holder wrote to it is there now."""
+        self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        if position != self.outbox.position:
+            self.stream.outbox = self.outbox = self._new_outbox(position)
+        (self.target,) = await self.database.run(lambda c: only(c, WRITTEN))
+        await self._save()  # a commit, so that the log is written beyond the target
+        self.connected.set()
+
+    def _new_outbox(self, position: Position) -> Outbox:
+        self.room.set()
+        return Outbox(position, self.options.max_buffer, BUFFER_BODIES * self.options.max_bytes)
+
+    async def _open(self) -> Stream:
+        """Connect and stream from where the outbox stands."""
+        replication = await Replication.open()
+        try:
+            await self._check(replication)
+            return await replication.start(self.options.slot, self.options.publication, self.outbox, self.options.with_outcome)
+        except BaseException:
+            await replication.connection.close()
+            raise
+
+    async def _check(self, replication: Replication) -> None:
+        """Is it the server that it was? A promoted standby may lack what this listener has seen."""
+        await self.database.run(lambda c: slot.check_server(c, replication.system_identifier))
+        if self.timeline not in (None, replication.timeline):
+            raise Restart
+        self.timeline = replication.timeline
+
+    # Receiving
+
+    async def _receive(self) -> None:
+        """Read the stream, from a new connection whenever one was lost."""
+        while True:
+            try:
+                await self.stream.read(self.room, self.arrived)
+            except (psycopg.OperationalError, StreamEnded) as error:
+                said = words(error) if isinstance(error, psycopg.Error) else "the server closed it"
+                say(Level.WARNING, "the stream is lost; connecting again", error=said)
+            self.connected.clear()
+            await self.stream.close()
+            self.stream = await self._open_again()
+            self.connected.set()
+
+    async def _open_again(self) -> Stream:
+        """Connect until it succeeds, for the server will be back; but if others had the slot meanwhile, begin anew."""
+        waited = 0.0
+        while True:
+            await asyncio.sleep(TICK + waited / 4)
+            waited = min(waited + TICK, 20.0)
+            try:
+                await self._nobody_else()
+                return await self._open()
+            except (psycopg.OperationalError, NoDatabase):
+                continue
+            except errors.ObjectInUse:
+                if waited > slot.PATIENCE:
+                    raise Restart from None
+
+    async def _nobody_else(self) -> None:
+        _, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        if position > self.outbox.position:
+            raise Restart
+
+    # Delivering
+
+    async def _deliver(self) -> None:
+        if self.cursor.past == "begun":
+            await self._deliver_past()
+        while not self.stopping.is_set():
+            batch = self.outbox.batch(min(self.options.max_documents, self.options.max_buffer), self.delivery.most_bytes)
+            if batch:
+                await self.delivery.deliver(batch, self._record)
+            elif self.options.until_caught_up and self.outbox.position.lsn >= self.target and self.cursor.past != "begun":
+                break
+            else:
+                await self._something_arrives()
+        if self.cursor.changed:
+            await self._save()
+
+    async def _something_arrives(self) -> None:
+        self.arrived.clear()
+        stopping = asyncio.create_task(self.stopping.wait())
+        arriving = asyncio.create_task(self.arrived.wait())
+        await asyncio.wait([stopping, arriving], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        arriving.cancel()
+
+    async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
+        """So many documents are done with: make sure that they do not come again, whoever dies now."""
+        self.outbox.delivered(count)
+        if not self.outbox.full:
+            self.room.set()
+        self.cursor.position = self.outbox.position
+        self.cursor.committed_at = self.outbox.committed_at or self.cursor.committed_at
+        self.cursor.delivered += count - len(letters)
+        self.cursor.changed = True
+        await self.connected.wait()
+        if letters or self.outbox.position.documents:
+            await self._save(letters)
+        self.stream.acknowledge()
+
+    async def _deliver_past(self) -> None:
+        """Everything from before the slot, as far as it is not delivered yet."""
+        say(Level.INFO, "delivering what was recorded before the slot was made")
+        recorded = pages(self.database, self.cursor, self.options.with_outcome)
+        async for batch in batches(recorded, self.options.max_documents, self.delivery):
+            documents = [found.document for found in batch]
+            await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
+            if self.stopping.is_set():
+                return
+        self.cursor.past = "done"
+        await self._save()
+
+    async def _record_past(self, batch: Iterator[Recorded], count: int, letters: Sequence[DeadLetter]) -> None:
+        """So many documents of the past are done with; only the cursor knows."""
+        *_, last = islice(batch, count)
+        self.cursor.arrival, self.cursor.seq = last.arrival, last.seq
+        self.cursor.delivered += count - len(letters)
+        await self._save(letters)
+
+    # In time
+
+    async def _keep_alive(self) -> None:
+        """Send the server what is due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self.connected.is_set():
+                self.stream.keep_alive(loop.time())
+            await asyncio.sleep(TICK)
+
+    async def _keep_up(self) -> None:
+        """Save the cursor; and let go of the stream when the server shuts down, which it cannot while nobody reads."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY)
+            if self.cursor.changed:
+                await self._save()
+            if not self.room.is_set() and not await self.database.ping():
+                self.stream.abandon()
+                self.room.set()
+
+    async def _give_up(self) -> None:
+        """Told to stop, wait for the call in flight, but not for ever for a server that is away to take note of it."""
+        await self.stopping.wait()
+        while self.delivery.calling:
+            await asyncio.sleep(TICK)
+        await asyncio.sleep(slot.PATIENCE)
+        raise StoppedWaiting
+
+    async def _save(self, letters: Sequence[DeadLetter] = ()) -> None:
+        await self.database.run(lambda c: save(c, self.cursor, letters))
+
+    def _answered(self, answer: Answer) -> None:
+        """Take note of the last call, for listener status."""
+        self.cursor.called_at, self.cursor.answer = datetime.now(UTC), str(answer)
+        self.cursor.changed = True
+
+
+def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of the errors that made the tasks end."""
+    first = group.exceptions[0]
+    return innermost(first) if isinstance(first, BaseExceptionGroup) else first

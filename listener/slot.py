@@ -1,0 +1,168 @@
+"""The replication slot and its cursor: found, or made so that its beginning and the past fit together, or found wanting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from psycopg import errors, sql
+
+from listener.cursor import Cursor, load, save
+from listener.database import Connection, Database, check_publication, connect, one, only
+from listener.errors import NoSuchSlot, OtherPublication, SlotBusy, SlotForeign, SlotGone, WrongServer
+from listener.log import Level, say
+from listener.outbox import Position
+
+PATIENCE = 5.0
+"""Seconds: for how long a killed listener's server process may still hold the slot, and after which a wait is worth a word."""
+
+FIND = """
+select plugin = 'pgoutput' and database = current_database(), active_pid,
+  coalesce(confirmed_flush_lsn - '0/0'::pg_lsn, 0)::bigint, wal_status
+from pg_replication_slots where slot_name = %s
+"""
+
+LOCK = "select pg_try_advisory_lock(hashtextextended('pgsegments listener: ' || %s, 0))"
+UNLOCK = "select pg_advisory_unlock(hashtextextended('pgsegments listener: ' || %s, 0))"
+
+WRITERS = """
+select string_agg(pid::text, ', ' order by pid) from pg_locks
+where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted and pid <> pg_backend_pid()
+"""
+"""The processes whose transactions a new slot waits for."""
+
+
+class Slot(NamedTuple):
+    """What the server says of a slot: is it one of ours, who holds it, and up to where was it acknowledged."""
+
+    ours: bool
+    active_pid: int | None
+    confirmed_lsn: int
+    wal_status: str | None
+
+
+async def find(connection: Connection, name: str) -> Slot | None:
+    """The slot, if it exists."""
+    if (row := await one(connection, FIND, name)) is None:
+        return None
+    return Slot(*row)
+
+
+async def prepare(database: Database, name: str, publication: str, whole_past: bool) -> bool:
+    """See to it that the slot and its cursor exist; return whether they were made now. `whole_past` counts for new ones only."""
+    await database.run(lambda c: check_publication(c, publication))
+    async with only_one(database, name):
+        cursor = await database.run(lambda c: load(c, name))
+        slot = await database.run(lambda c: find(c, name))
+        if cursor and cursor.position and cursor.publication != publication:
+            raise OtherPublication(f"{OtherPublication()} (It is for {cursor.publication}.)")
+        if slot and not slot.ours:
+            raise SlotForeign
+        if slot and slot.wal_status == "lost":
+            raise SlotGone
+        if cursor and cursor.position:
+            if slot is None:
+                raise SlotGone
+            return False
+        if slot and cursor and cursor.past == "wanted":
+            # Whoever made it did not live to say where it begins.
+            await database.run(lambda c: one(c, "select pg_drop_replication_slot(%s)", name))
+            slot = None
+        if slot:
+            found = Cursor(name, publication, Position(slot.confirmed_lsn))
+            await database.run(lambda c: save(c, found))
+            return False
+        await create(database, Cursor(name, publication, past="wanted" if whole_past else "none"))
+        return True
+
+
+@asynccontextmanager
+async def only_one(database: Database, name: str) -> AsyncIterator[None]:
+    """Keep other listeners from making the same slot at the same time."""
+    for _ in range(int(PATIENCE / 0.1)):
+        if await database.run(lambda c: one(c, LOCK, name)) == (True,):
+            break
+        await asyncio.sleep(0.1)
+    else:
+        raise SlotBusy(f"{SlotBusy()} (It is making the slot just now.)")
+    try:
+        yield
+    finally:
+        await database.run(lambda c: one(c, UNLOCK, name))
+
+
+async def create(database: Database, cursor: Cursor) -> None:
+    """Make the slot. The cursor is written first, so that a slot whose maker was killed is known for what it is."""
+    await database.run(lambda c: save(c, cursor))
+    replication = await connect(replication="database")
+    try:
+        lsn, exported = await made(database, replication, cursor.slot)
+        cursor.position, cursor.committed_at = Position(lsn), None if cursor.past == "wanted" else datetime.now(UTC)
+        if cursor.past == "wanted":
+            cursor.past, cursor.snapshot = "begun", await database.run(lambda c: snapshot(c, exported))
+        await database.run(lambda c: save(c, cursor))
+    finally:
+        await replication.close()
+
+
+async def made(database: Database, replication: Connection, name: str) -> tuple[int, str]:
+    """Make the slot; return where it begins, and the exported snapshot of that moment."""
+    command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')").format(sql.Identifier(name))
+    making = asyncio.create_task(replication.execute(command))
+    try:
+        if not (await asyncio.wait([making], timeout=PATIENCE))[0]:
+            (pids,) = await database.run(lambda c: only(c, WRITERS))
+            say(Level.WARNING, "the new slot waits for the transactions that were open when it was asked for", processes=pids)
+        cursor = await making
+    finally:
+        making.cancel()
+    ((_, consistent_point, exported, _),) = await cursor.fetchall()
+    return parse_lsn(consistent_point), exported
+
+
+async def snapshot(connection: Connection, exported: str) -> str:
+    """Which transactions an exported snapshot sees."""
+    async with connection.transaction():
+        await connection.execute("set transaction isolation level repeatable read, read only")
+        await connection.execute(sql.SQL("set transaction snapshot {}").format(exported))
+        (found,) = await only(connection, "select pg_current_snapshot()::text")
+    return str(found)
+
+
+def parse_lsn(text: str) -> int:
+    """An LSN such as 16/B374D848 as a number."""
+    high, low = text.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+async def position(connection: Connection, name: str) -> tuple[Cursor, Position]:
+    """The cursor, and where delivery goes on: the cursor's position, or the slot's where that was acknowledged further."""
+    cursor, slot = await load(connection, name), await find(connection, name)
+    if slot is None or cursor is None or cursor.position is None:
+        raise SlotGone
+    lsn, commit_lsn, documents = cursor.position
+    if slot.confirmed_lsn <= max(lsn, commit_lsn):
+        return cursor, Position(max(lsn, slot.confirmed_lsn), commit_lsn, documents)
+    return cursor, Position(slot.confirmed_lsn)
+
+
+async def drop(connection: Connection, name: str) -> None:
+    """Remove the slot and its cursor, in this order, so that what is left can be dropped again."""
+    slot, cursor = await find(connection, name), await load(connection, name)
+    if slot is None and cursor is None:
+        raise NoSuchSlot
+    if slot and not slot.ours:
+        raise SlotForeign
+    if slot:
+        try:
+            await connection.execute("select pg_drop_replication_slot(%s)", [name])
+        except errors.ObjectInUse:
+            raise SlotBusy(f"{SlotBusy()} (Process {slot.active_pid} holds it.)") from None
+    await connection.execute("delete from webhook_cursors where slot = %s", [name])
+
+
+async def check_server(connection: Connection, system_identifier: int) -> None:
+    """Raise unless the database was made on this server."""
+    if await one(connection, "select from segment_settings where system_identifier = %s", system_identifier) is None:
+        raise WrongServer
