@@ -1,4 +1,4 @@
-"""`python -m demo` shows events becoming memberships; `python -m demo postgres …` is the server alone, for one's own shell."""
+"""`python -m demo` shows events becoming memberships; `… demo postgres` and `… demo webhook` are parts for one's own shell."""
 
 import shlex
 import signal
@@ -6,7 +6,8 @@ from types import FrameType
 
 import click
 
-from demo import postgres, run
+from demo import postgres, run, watch
+from demo.calls import LONGEST_DELAY, Settings
 from demo.errors import DemoError
 from loader.cli import FiniteRange
 
@@ -29,6 +30,18 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="On 127.0.0.1; 0 is any free one.")
+@click.option("--delay", type=FiniteRange(0, LONGEST_DELAY), default=50, show_default=True, help="Milliseconds before an answer.")
+@click.option("--fail-rate", type=FiniteRange(0, 1), default=0, show_default=True, help="The share of calls answered with 503.")
+@click.option("--status", type=click.IntRange(200, 599), default=200, show_default=True, help="What the others are answered.")
+@click.option("--hang", is_flag=True, help="Take calls and never answer.")
+@click.option("--show", type=click.IntRange(0), help="Most documents to print of a call.  [default: all]")
+def webhook(port: int, show: int | None, **settings: object) -> None:
+    """Receive webhooks and print them as they come."""
+    watch.watch(port, Settings(**settings), show)  # type: ignore[arg-type]
 
 
 @main.group("postgres")

@@ -37,3 +37,7 @@ class AlreadyRunningError(DemoError):
 
 class StepFailedError(DemoError):
     """The demo's step "{step}" failed, so it cannot go on; mend what it says here and run it again: {said}"""
+
+
+class PortError(DemoError):
+    """The port {port} of 127.0.0.1 cannot be opened ({why}), so nobody could post to it; choose another one with --port."""
