@@ -1,10 +1,11 @@
-"""The demo's closing check: is every event that was generated in the table, and does every membership equal the fold?"""
+"""The demo's closing check: are all events in the table, is every membership the fold's, every toggle at the webhook once?"""
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -14,47 +15,76 @@ EVENTS = "select event_id::text, occurred_at, user_id, vendor, segment_name, val
 
 MEMBERSHIPS = "select user_id, vendor, segment_name, member, first, last, value, changed, events from segment_memberships"
 
+TOGGLES = """
+select
+  event_id::text, occurred_at, user_id, vendor, segment_name, value, remove,
+  previous_event_id::text, previous_occurred_at, user_id, vendor, segment_name, previous_value, not remove
+from segment_toggles
+"""
+
+COUNT_TOGGLES = "select count(*) from segment_toggles"
+
+
+class Agreement(NamedTuple):
+    """How many there are, expected or found, and how many are both."""
+
+    all: int
+    right: int
+
+    @classmethod
+    def of(cls, expected: Iterable[Hashable], found: Iterable[Hashable]) -> "Agreement":
+        """Compare, the same twice being two."""
+        wanted, got = Counter(expected), Counter(found)
+        return cls((wanted | got).total(), (wanted & got).total())
+
 
 @dataclass(frozen=True)
 class Result:
     """How many of each are right, of how many."""
 
-    events: int
-    events_right: int
-    memberships: int
-    memberships_right: int
+    events: Agreement
+    memberships: Agreement
+    toggles: Agreement
 
     def right(self) -> bool:
-        """Whether all are."""
-        return self.events > 0 and self.events == self.events_right and self.memberships == self.memberships_right
+        """Whether all are, and there were events."""
+        return self.events.all > 0 and all(found.all == found.right for found in (self.events, self.memberships, self.toggles))
 
     def sentence(self) -> str:
         """For people."""
         return (
-            f"{self.events_right:,} of {self.events:,} events are in segment_events, and "
-            f"{self.memberships_right:,} of {self.memberships:,} memberships equal the fold."
+            f"{self.events.right:,} of {self.events.all:,} events are in segment_events, "
+            f"{self.memberships.right:,} of {self.memberships.all:,} memberships equal the fold, and "
+            f"{self.toggles.right:,} of {self.toggles.all:,} toggles reached the webhook, each once."
         )
 
 
-def compare(connection: psycopg.Connection[Any], lines: Iterable[bytes]) -> Result:
-    """Fold the lines, in order, and count what the tables have of that; a row too many counts as one that is not right."""
-    events = [parse(line) for line in lines]
+def count_toggles(connection: psycopg.Connection[Any]) -> int:
+    """How many toggles there are."""
+    ((count,),) = connection.execute(COUNT_TOGGLES).fetchall()
+    return int(count)
+
+
+def compare(connection: psycopg.Connection[Any], lines: Iterable[bytes], documents: Iterable[Mapping[str, Any]]) -> Result:
+    """Fold the lines, in order, and count what the tables have of that, and the webhook of the tables' toggles."""
+    events = [parse(json.loads(line)) for line in lines]
     fold = Fold()
     for event in events:
         fold.add(event)
-    event_rows = set(connection.execute(EVENTS).fetchall())
-    membership_rows = set(connection.execute(MEMBERSHIPS).fetchall())
-    return Result(*agreement(set(events), event_rows), *agreement(set(fold.rows()), membership_rows))
+    return Result(
+        Agreement.of(events, connection.execute(EVENTS).fetchall()),
+        Agreement.of(fold.rows(), connection.execute(MEMBERSHIPS).fetchall()),
+        Agreement.of(connection.execute(TOGGLES).fetchall(), map(parse_toggle, documents)),
+    )
 
 
-def agreement(expected: set[Any], found: set[Any]) -> tuple[int, int]:
-    """How many there are, expected or found, and how many are both."""
-    return len(expected | found), len(expected & found)
+def parse_toggle(document: Mapping[str, Any]) -> tuple[object, ...]:
+    """A document as the row of TOGGLES that it should come from."""
+    return (*parse(document), *parse(document["previous"]))
 
 
-def parse(line: bytes) -> Event:
-    """A generated line as an event."""
-    fields = json.loads(line)
+def parse(fields: Mapping[str, Any]) -> Event:
+    """A generated line, or a document, as an event."""
     segment = fields["segment"]
     return Event(
         fields["event"], datetime.fromisoformat(fields["timestamp"]), fields["user"], segment["vendor"], segment["name"],

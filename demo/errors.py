@@ -39,5 +39,9 @@ class StepFailedError(DemoError):
     """The demo's step "{step}" failed, so it cannot go on; mend what it says here and run it again: {said}"""
 
 
+class NotDeliveredError(DemoError):
+    """Of {documents:,} toggles {delivered:,} reached the webhook in time, so some are missing; .demo/listener.log tells why."""
+
+
 class PortError(DemoError):
     """The port {port} of 127.0.0.1 cannot be opened ({why}), so nobody could post to it; choose another one with --port."""

@@ -1,7 +1,7 @@
-"""Starts everything that the demo shows and stops it again: server, migrations, generator, loader, screen.
+"""Starts everything that the demo shows and stops it again: server, migrations, generator, loader, listener, webhook, screen.
 
-The generator's lines go through this process, which counts them, to a loader in the role segment_loader. However the demo ends,
-what was sent is loaded, and no process or socket that it started is left.
+The generator's lines go through this process, which counts them, to a loader; the listener posts to a receiver in this process.
+However the demo ends, what was sent is loaded, and no process or socket that it started is left.
 """
 
 import contextlib
@@ -9,10 +9,8 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbits
@@ -20,10 +18,11 @@ from secrets import randbits
 from rich.console import Console
 
 from demo import check, postgres
+from demo.delivery import Delivery
 from demo.errors import AlreadyRunningError, StepFailedError
 from demo.figures import Figures
 from demo.screen import Screen
-from loader.generate import generate
+from demo.stream import Stream
 from migrations.schema import dump
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,8 +30,6 @@ DATABASE = "demo"
 READER = "segment_reader"
 OWN_DATABASE = "segments"
 LOCK = postgres.STATE / "demo.lock"
-LOG = postgres.STATE / "loader.log"
-LOADER = (sys.executable, "-m", "loader")
 TICK_SECONDS = 1.0
 
 
@@ -43,28 +40,36 @@ def demo(rate: float, seconds: float | None) -> bool:
         console.print("migrating an empty database")
         fresh_database(server, DATABASE)
         stream = Stream(rate, randbits(32), datetime.now(UTC))
-        with contextlib.suppress(KeyboardInterrupt), stream.running(server):
-            watch(server, stream, console, seconds)
-        return closing_check(server, stream, console) if seconds is not None else True
+        delivery = Delivery(keep=seconds is not None)
+        with contextlib.suppress(KeyboardInterrupt), delivery.running(server.environment(DATABASE)):
+            with stream.running(server.environment(DATABASE)):
+                watch(server, stream, delivery, console, seconds)
+            return closing_check(server, stream, delivery, console) if seconds is not None else True
+    return True
 
 
-def watch(server: postgres.Server, stream: "Stream", console: Console, seconds: float | None) -> None:
+def watch(server: postgres.Server, stream: Stream, delivery: Delivery, console: Console, seconds: float | None) -> None:
     """Show the figures, every tick anew, until the time is over."""
     ends_at = time.monotonic() + (float("inf") if seconds is None else seconds)
+    console.print(f"the toggles go to {delivery.receiver.url} and no further; to slow it down:", soft_wrap=True)
+    console.print(f"  curl -X PUT {delivery.receiver.url}settings -d '{{\"delay\": 2000}}'", highlight=False, soft_wrap=True)
     connection = server.connect(DATABASE, READER, autocommit=True)
     display = Screen(console, server.bin / "psql", server.environment(DATABASE) | {"PGUSER": READER})
     with Figures(connection) as figures, display.live() as screen:
         while (left := ends_at - time.monotonic()) > 0:
-            screen.show(figures.read(stream.sent))
+            screen.show(figures.read(stream.sent, delivery.receiver.counters))
             if stream.ended.wait(min(TICK_SECONDS, left)):
-                raise loader_failed()
+                raise stream.failed()
+            if delivery.ended():
+                raise delivery.failed()
 
 
-def closing_check(server: postgres.Server, stream: "Stream", console: Console) -> bool:
-    """Compare tables and generator; the last line says how many of each are right."""
-    console.print("checking every event and every membership against an independent fold")
+def closing_check(server: postgres.Server, stream: Stream, delivery: Delivery, console: Console) -> bool:
+    """Compare generator, tables and receiver; the last lines say how many of each are right."""
+    console.print("checking every event, membership and toggle against an independent fold")
     with server.connect(DATABASE, READER) as connection:
-        result = check.compare(connection, stream.generate_again())
+        delivery.wait_for(check.count_toggles(connection))
+        result = check.compare(connection, stream.generate_again(), delivery.receiver.received())
     console.print(result.sentence(), highlight=False, soft_wrap=True)
     return result.right()
 
@@ -129,62 +134,3 @@ def schema() -> str:
             return dump(str(server.bin / "pg_dump"))
         finally:
             server.drop_database("schema")
-
-
-@dataclass
-class Stream:
-    """Generated events on their way to the loader; the same seed and start give the same events again."""
-
-    rate: float
-    seed: int
-    start: datetime
-    sent: int = 0
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    @contextlib.contextmanager
-    def running(self, server: postgres.Server) -> Iterator[None]:
-        """Generate and load for as long as the block runs; then everything sent is loaded before this returns."""
-        loader = self._loader(server)
-        generator = self._generator()
-        pump = threading.Thread(target=self._pump, args=(generator, loader), name="pump")
-        pump.start()
-        try:
-            yield
-        finally:
-            generator.terminate()
-            pump.join()
-            generator.wait()
-            if loader.wait():
-                raise loader_failed()
-
-    def generate_again(self) -> Iterator[bytes]:
-        """The lines that were sent, once more."""
-        for _, lines in generate(count=self.sent, start=self.start, rate=self.rate, seed=self.seed):
-            yield from lines
-
-    def _pump(self, generator: subprocess.Popen[bytes], loader: subprocess.Popen[bytes]) -> None:
-        """Pass whole lines on and count them; what the generator had begun when it was ended is dropped."""
-        rest = b""
-        with contextlib.suppress(BrokenPipeError), loader.stdin:  # type: ignore[union-attr]
-            while chunk := os.read(generator.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
-                lines, newline, rest = (rest + chunk).rpartition(b"\n")
-                loader.stdin.write(lines + newline)  # type: ignore[union-attr]
-                loader.stdin.flush()  # type: ignore[union-attr]
-                self.sent += lines.count(b"\n") + len(newline)
-        self.ended.set()
-
-    def _generator(self) -> subprocess.Popen[bytes]:
-        options = {"--rate": self.rate, "--seed": self.seed, "--start": self.start.isoformat()}
-        command = [*LOADER, "generate", *(str(word) for option in options.items() for word in option)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
-
-    def _loader(self, server: postgres.Server) -> subprocess.Popen[bytes]:
-        command = [*LOADER, "stream", "--source", "demo", "--lanes", "1", "-"]
-        environment = os.environ | server.environment(DATABASE) | {"PGUSER": "segment_loader"}
-        with LOG.open("wb") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stderr=log, start_new_session=True)
-
-
-def loader_failed() -> StepFailedError:
-    """The error that tells what the loader said last."""
-    return StepFailedError(step="loading", said=LOG.read_text(errors="replace").strip().rpartition("\n")[2])

@@ -65,7 +65,7 @@ class Screen:
 
 
 def figures(reading: Reading) -> RenderableType:
-    """The figures as two small tables."""
+    """The figures as three small tables."""
     counts = Table.grid(padding=(0, 2))
     for name, value in {
         "events/s": f"{reading.events_per_second:,.0f}",
@@ -79,7 +79,20 @@ def figures(reading: Reading) -> RenderableType:
     outcomes = Table.grid(padding=(0, 2))
     for outcome in OUTCOMES:
         outcomes.add_row(Text(outcome, style="dim"), f"{reading.outcomes.get(outcome, 0):,}")
-    return Columns([Panel(counts, title="events become memberships"), Panel(outcomes, title="outcomes")])
+    webhook = Table.grid(padding=(0, 2))
+    for name, value in {
+        "toggles": f"{reading.toggles:,}",
+        "delivered": f"{reading.delivered:,}, {delivery(reading)}",
+        "calls/s": f"{reading.calls_per_second:,.1f}",
+        "documents a call": f"{reading.documents_per_call:,.1f}",
+    }.items():
+        webhook.add_row(Text(name, style="dim"), value)
+    panels = [
+        Panel(counts, title="events become memberships"),
+        Panel(outcomes, title="outcomes"),
+        Panel(webhook, title="webhook"),
+    ]
+    return Columns(panels)
 
 
 def line(reading: Reading) -> str:
@@ -87,8 +100,15 @@ def line(reading: Reading) -> str:
     outcomes = ", ".join(f"{reading.outcomes.get(outcome, 0):,} {outcome}" for outcome in OUTCOMES)
     return (
         f"{reading.sent:,} sent ({state(reading)}), {reading.events_per_second:,.0f} events/s, "
-        f"{reading.memberships:,} memberships; {outcomes}"
+        f"{reading.memberships:,} memberships; {outcomes}; {reading.delivered:,} toggles delivered ({delivery(reading)}), "
+        f"{reading.calls_per_second:,.1f} calls/s, {reading.documents_per_call:,.1f} documents a call"
     )
+
+
+def delivery(reading: Reading) -> str:
+    """Whether every toggle is delivered."""
+    waiting = reading.toggles - reading.delivered
+    return f"{waiting:,} on their way" if waiting > 0 else "caught up"
 
 
 def state(reading: Reading) -> str:

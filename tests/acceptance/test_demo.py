@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.check import Result
+from demo.check import Agreement, Result
 from demo.fold import Fold
 from tests.events import make
 
@@ -75,9 +75,12 @@ def test_somebody_elses_server_is_never_touched(checkout: Path) -> None:
 
 
 def test_the_check_can_fail() -> None:
-    assert not Result(2, 1, 1, 1).right()
-    assert not Result(1, 1, 2, 1).right()
-    assert not Result(0, 0, 0, 0).right()
+    right, wrong, none = Agreement(1, 1), Agreement.of([1, 1], [1]), Agreement(0, 0)
+    assert Result(right, right, none).right()
+    assert not Result(wrong, right, right).right()
+    assert not Result(right, wrong, right).right()
+    assert not Result(right, right, wrong).right()
+    assert not Result(none, none, none).right()
     fold = Fold()
     fold.add(make(1))
     assert len(list(fold.rows())) == 1

@@ -24,7 +24,8 @@ def test_the_commands_run(checkout: Path) -> None:
     done = subprocess.run(["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "was loaded already" in done.stderr
-    assert re.search(r"([\d,]+) of \1 events are in segment_events, and ([\d,]+) of \2 memberships equal the fold", done.stdout)
+    equal = r"([\d,]+) of \1 events are in segment_events, ([\d,]+) of \2 memberships equal the fold"
+    assert re.search(equal + r", and ([\d,]+) of \3 toggles reached the webhook, each once", done.stdout)
     assert '{"loaded": 1000, "duplicates": 0, "rejected": 0' in done.stdout
     assert "invalid_event" in done.stdout or "invalid_timestamp" in done.stdout
 
