@@ -1,8 +1,8 @@
 """Posts a body to a webhook and judges the answer. The only module that knows httpx; it never decides about batches.
 
 Whatever the network or the receiver does becomes an `Answer`; a post raises for nothing but its own cancellation. It takes at
-most `timeout` seconds and 64 KiB of answer. Signatures are those of https://www.standardwebhooks.com, over the bytes on the wire.
-What is in a URL or a secret never goes into a log, a message or a repr: `origin` is what logs may say of a URL.
+most `timeout` seconds and 64 KiB of answer. Signatures are those of https://www.standardwebhooks.com, over the
+JSON before compression, since receivers and what stands before them undo it unasked. What is in a URL or a secret never goes into a log, a message or a repr: `origin` is what logs may say of a URL.
 """
 
 import asyncio
@@ -141,19 +141,19 @@ class Webhook:
         body = await asyncio.to_thread(compressed, call.body) if self._compress else call.body
         try:
             async with asyncio.timeout(self._timeout) as deadline:
-                return await self._exchange(httpx.Request("POST", self._url, headers=self._headers(call.id, body), content=body))
+                return await self._exchange(httpx.Request("POST", self._url, headers=self._headers(call), content=body))
         except (httpx.TransportError, OSError) as error:  # TimeoutError is an OSError
             late = deadline.expired()
             return Answer(None, f"no answer within {self._timeout:g} s" if late else phrase(error), None)
 
-    def _headers(self, id: str, body: bytes) -> dict[str, str]:  # noqa: A002 - the specification's word
+    def _headers(self, call: Call) -> dict[str, str]:
         timestamp = int(self._clock())
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, "accept-encoding": "identity"}
-        headers |= self._authorization | {"webhook-id": id, "webhook-timestamp": str(timestamp)}
+        headers |= self._authorization | {"webhook-id": call.id, "webhook-timestamp": str(timestamp)}
         if self._compress:
             headers["content-encoding"] = "gzip"
         if self._secrets:
-            headers["webhook-signature"] = sign(self._secrets, id, timestamp, body)
+            headers["webhook-signature"] = sign(self._secrets, call.id, timestamp, call.body)
         return headers
 
     async def _exchange(self, request: httpx.Request) -> Answer:
