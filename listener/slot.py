@@ -33,6 +33,14 @@ where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted and pid 
 """The processes whose transactions a new slot waits for."""
 
 
+SEEN = """
+select pg_snapshot_xmax(mine) >= pg_snapshot_xmax(its)
+  and not exists (select from pg_snapshot_xip(mine) x where pg_visible_in_snapshot(x, its))
+from (select pg_current_snapshot() as mine, %s::pg_snapshot as its) s
+"""
+"""Whether every session sees what a snapshot sees."""
+
+
 class Slot(NamedTuple):
     """What the server says of a slot: is it one of ours, who holds it, and up to where was it acknowledged."""
 
@@ -101,6 +109,7 @@ async def create(database: Database, cursor: Cursor) -> None:
         cursor.position, cursor.committed_at = Position(lsn), None if cursor.past == "wanted" else datetime.now(UTC)
         if cursor.past == "wanted":
             cursor.past, cursor.snapshot = "begun", await database.run(lambda c: snapshot(c, exported))
+            await seen(database, cursor.snapshot)
         await database.run(lambda c: save(c, cursor))
     finally:
         await replication.close()
@@ -128,6 +137,13 @@ async def snapshot(connection: Connection, exported: str) -> str:
         await connection.execute(sql.SQL("set transaction snapshot {}").format(exported))
         (found,) = await only(connection, "select pg_current_snapshot()::text")
     return str(found)
+
+
+async def seen(database: Database, snapshot: str) -> None:
+    """Wait until whoever reads the past sees all of it: the slot's snapshot, made from the log, sees a transaction as soon as its
+    commit is written there, others only when that has returned, which waits for synchronous standbys."""
+    while await database.run(lambda c: one(c, SEEN, snapshot)) != (True,):
+        await asyncio.sleep(0.05)
 
 
 def parse_lsn(text: str) -> int:
