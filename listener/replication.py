@@ -15,7 +15,19 @@ from psycopg.pq import ExecStatus
 from listener.database import Connection, connect, only
 from listener.errors import BadMessage, NoPublication, SlotGone
 from listener.outbox import Outbox
-from listener.pgoutput import INSERT, KEEPALIVE, PAYLOAD, XLOG_DATA, Begin, Commit, Relation, decode, keepalive, status_update
+from listener.pgoutput import (
+    INSERT,
+    KEEPALIVE,
+    OID,
+    PAYLOAD,
+    XLOG_DATA,
+    Begin,
+    Commit,
+    Relation,
+    decode,
+    keepalive,
+    status_update,
+)
 from listener.toggles import reader
 
 FRAMES = 500
@@ -78,7 +90,7 @@ class Stream:
         self._pgconn = self._connection.pgconn
         self.outbox = outbox
         self._with_outcome = with_outcome
-        self._document: Callable[[bytes], bytes] = _unknown
+        self._documents: dict[bytes, Callable[[bytes], bytes]] = {}
         self._written = outbox.received_lsn
         self._told = 0
         self._told_at = 0.0
@@ -158,7 +170,7 @@ class Stream:
             count += 1
             frame = bytes(data)
             if frame[0] == XLOG_DATA and frame[PAYLOAD] == INSERT:
-                self.outbox.add(self._document(frame[PAYLOAD:]))
+                self.outbox.add(self._documents.get(frame[OID], _unknown)(frame[PAYLOAD:]))
             else:
                 self._handle(frame)
         if size < 0:
@@ -176,8 +188,8 @@ class Stream:
                 self.outbox.begin(commit_lsn, committed_at)
             case Commit(_, end_lsn):
                 self.outbox.commit(end_lsn)
-            case Relation() as relation:
-                self._document = reader(relation, self._with_outcome)
+            case Relation(oid) as relation:  # of a partition, too, though its rows come as the partitioned table's
+                self._documents[oid.to_bytes(4)] = reader(relation, self._with_outcome)
 
     def _alive(self, frame: bytes) -> None:
         wal_end, reply_requested = keepalive(frame)
