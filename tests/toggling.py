@@ -45,6 +45,11 @@ class Gate:
             held = self._changed.wait_for(lambda: self._waiting and self._after == self._passed, LONGEST_HOLD)
             assert held, "no call came"
 
+    def close(self) -> None:
+        """Let no call pass any more."""
+        with self._changed:
+            self._after = self._passed
+
     def open(self) -> None:
         """Let every call pass from now on."""
         with self._changed:
