@@ -75,7 +75,7 @@ async def prepare(database: Database, name: str, publication: str, whole_past: b
             return False
         if slot and cursor and cursor.past == "wanted":
             # Whoever made it did not live to say where it begins.
-            await database.run(lambda c: one(c, "select pg_drop_replication_slot(%s)", name))
+            await database.run(lambda c: drop_slot(c, name))
             slot = None
         if slot:
             found = Cursor(name, publication, Position(slot.confirmed_lsn))
@@ -126,6 +126,7 @@ async def made(database: Database, replication: Connection, name: str) -> tuple[
         cursor = await making
     finally:
         making.cancel()
+        await asyncio.wait([making])  # tells the server, too
     ((_, consistent_point, exported, _),) = await cursor.fetchall()
     return parse_lsn(consistent_point), exported
 
@@ -171,11 +172,26 @@ async def drop(connection: Connection, name: str) -> None:
     if slot and not slot.ours:
         raise SlotForeign
     if slot:
+        await drop_slot(connection, name)
+    await connection.execute("delete from webhook_cursors where slot = %s", [name])
+
+
+async def drop_slot(connection: Connection, name: str) -> None:
+    """Remove a slot that nobody holds; a killed listener's server process holds it a little longer."""
+    waited = 0.0
+    while True:
         try:
             await connection.execute("select pg_drop_replication_slot(%s)", [name])
         except errors.ObjectInUse:
-            raise SlotBusy(f"{SlotBusy()} (Process {slot.active_pid} holds it.)") from None
-    await connection.execute("delete from webhook_cursors where slot = %s", [name])
+            if waited >= PATIENCE:
+                found = await find(connection, name)
+                raise SlotBusy(f"{SlotBusy()} (Process {found and found.active_pid} holds it.)") from None
+        except errors.UndefinedObject:
+            return  # made by a server process that gave up
+        else:
+            return
+        await asyncio.sleep(0.1)
+        waited += 0.1
 
 
 async def check_server(connection: Connection, system_identifier: int) -> None:
