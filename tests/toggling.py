@@ -60,7 +60,7 @@ class Gate:
 def flips(count: int, users: int = 4, first: int = 0, user: str = "u") -> list[Event]:
     """Adds and removes in turn: every event changes a status, and all but each user's first are toggles."""
     return [
-        make(number, f"{user}{number % users}", seconds=number / 10, remove=number // users % 2 == 1)
+        make(number, f"{user}{number % users}", seconds=number / 1000, remove=number // users % 2 == 1)
         for number in range(first, first + count)
     ]
 
@@ -70,6 +70,12 @@ def write(connection: psycopg.Connection[Row], batch: Iterable[Event]) -> None:
     with connection.cursor().copy(COPY) as copy:
         for event in batch:
             copy.write_row(values(event))
+
+
+def xid(connection: psycopg.Connection[Row]) -> object:
+    """The id of the connection's transaction, without its epoch."""
+    ((found,),) = connection.execute("select pg_current_xact_id()::xid::text").fetchall()
+    return found
 
 
 def commit(database: Database, *batches: Sequence[Event]) -> None:
@@ -86,13 +92,11 @@ def await_sent(database: Database) -> None:
     wait_until(lambda: database.fetch(sent, database.name, lsn))
 
 
-def confirmed(database: Database) -> bool:
-    """Whether the slot has been told that everything written until now is delivered."""
+def await_confirmed(database: Database) -> None:
+    """Wait until the server was told that everything written until now is delivered."""
     (lsn,) = database.fetch("select pg_current_wal_insert_lsn()::text")[0]
     reached = "select from pg_replication_slots where slot_name = %s and confirmed_flush_lsn >= %s"
-    found = []
-    wait_until(lambda: found.extend(database.fetch(reached, database.name, lsn)) or found)
-    return bool(found)
+    wait_until(lambda: database.fetch(reached, database.name, lsn))
 
 
 def await_received(receiver: Receiver, count: int) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import Database
 from tests.events import arrived, ndjson
 from tests.listening import CHANGES, TOGGLES, await_log, catch_up, expected, listening, stop
 from tests.loading import ROLE, execute, load, newest, running, sample, wait_until
-from tests.toggling import Gate, await_received, await_sent, by_key, commit, confirmed, flips, write
+from tests.toggling import Gate, await_confirmed, await_received, await_sent, by_key, commit, flips, write
 
 STRANGE = 'a"\\/\b\f\n\r\t\x01\x1f\x7f é\u2028😀'
 AS_JSON = r'"a\"\\/\b\f\n\r\t\u0001\u001f' + '\x7f é\u2028😀"'
@@ -182,7 +182,8 @@ def test_calls_end_with_transactions_where_they_fit(database: Database, limit: t
         catch_up(database, receiver, *limit)
     received = receiver.received()
     assert received == expected(flips(494))
-    ends, boundaries = [], {30, 60, 90, 120, 150, 400, 430, 460, 490}
+    ends: list[int] = []
+    boundaries = {30, 60, 90, 120, 150, 400, 430, 460, 490}
     for call in receiver.calls:
         assert len(call.body) <= 30 * 1024 or limit[0] == "--max-documents"
         assert call.count <= 100 or limit[0] == "--max-bytes"
@@ -235,7 +236,7 @@ def test_an_idle_slot_advances_with_other_tables_log(database: Database, publica
         for first in (0, 4, 8):
             execute(database, "insert into other select repeat('x', 1000) from generate_series(1, 1000)")
             commit(database, flips(4, first=first))
-            assert confirmed(database)
+            await_confirmed(database)
         stop(listener)
 
 
@@ -277,7 +278,7 @@ def test_more_than_the_buffer_holds(database: Database, size: int) -> None:
         gate.await_call()
         gate.open()
         await_received(receiver, 696)
-        assert confirmed(database)
+        await_confirmed(database)
         stop(listener)
     assert receiver.received() == expected(flips(700))
     assert max(call.count for call in receiver.calls) <= 50

@@ -4,16 +4,15 @@ import uuid
 from collections.abc import Iterator
 from threading import Thread
 
-import psycopg
 import pytest
 
 from demo.postgres import Server, installations
 from demo.webhook import Receiver
-from tests.conftest import TEMPLATE, VERSIONS, Database, Row, migrate
+from tests.conftest import TEMPLATE, VERSIONS, Database, migrate
 from tests.events import arrived
 from tests.listening import expected, listening, stop
 from tests.loading import ROLE, execute, wait_until
-from tests.toggling import await_received, commit, flips, write
+from tests.toggling import await_received, commit, flips, write, xid
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +46,6 @@ select from pg_stat_activity
 where application_name = 'pgsegments listener' and query like '%pg_snapshot_xip%' and datname = current_database()
 """
 """Whether it waits until it sees everything, or has already read the past."""
-
-
-def xid(connection: psycopg.Connection[Row]) -> object:
-    """The id of the connection's transaction, without its epoch."""
-    ((found,),) = connection.execute("select pg_current_xact_id()::xid::text").fetchall()
-    return found
 
 
 def standby(database: Database, names: str) -> None:
