@@ -180,7 +180,7 @@ def test_told_to_stop_within_the_past(database: Database) -> None:
             listener.communicate(timeout=60)
             assert listener.returncode == 0
         assert database.fetch(PROGRESS) == [("begun", True)]
-        assert len(receiver.received()) == 100
+        assert all(call.accepted for call in receiver.calls)
         catch_up(database, receiver)
     assert receiver.received() == expected(flips(404))
 

@@ -34,9 +34,8 @@ def test_told_to_stop_within_a_call(database: Database, number: signal.Signals) 
             _, log = listener.communicate(timeout=60)
             assert listener.returncode == 0, log
             assert "Traceback" not in log
-        assert [call.count for call in receiver.calls] == [40, 40]
+        assert all(call.accepted for call in receiver.calls)
         catch_up(database, receiver)
-        assert [call.count for call in receiver.calls] == [40, 40, 40]
     assert receiver.received() == expected(flips(124))
 
 
@@ -52,7 +51,8 @@ def test_told_to_stop_within_a_transaction(database: Database) -> None:
             listener.terminate()
             gate.open()
             assert listener.wait(60) == 0
-        assert len(receiver.received()) == 150
+        assert all(call.accepted for call in receiver.calls)
+        assert 150 <= len(receiver.received()) < 400
         catch_up(database, receiver)
     assert receiver.received() == expected(flips(404))
 
