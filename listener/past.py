@@ -5,7 +5,7 @@ the others. Read in pages, each a short transaction, so that a slow receiver kee
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import NamedTuple, cast
 
 from psycopg.pq.abc import PGresult
@@ -69,30 +69,29 @@ async def pages(database: Database, cursor: Cursor, with_outcome: bool) -> Async
         arrival, seq = pieces[-1].arrival + 1, 0
 
 
-async def ahead(pages: AsyncIterator[list[Recorded]]) -> AsyncIterator[list[Recorded]]:
-    """The pages, each read while what was before it is being delivered."""
+async def batches(pages: AsyncIterator[list[Recorded]], most: int, delivery: Delivery) -> AsyncGenerator[list[Recorded]]:
+    """The pages cut into what one call can hold; the next page is read while a batch is being delivered."""
+    waiting: list[Recorded] = []
     coming = asyncio.ensure_future(anext(pages, None))
     try:
         while (page := await coming) is not None:
             coming = asyncio.ensure_future(anext(pages, None))
-            yield page
+            waiting += page
+            while len(waiting) >= most:
+                yield take(waiting, most, delivery.most_bytes)
+        while waiting:
+            yield take(waiting, most, delivery.most_bytes)
     finally:
         coming.cancel()
+        await asyncio.wait([coming])
 
 
-async def batches(pages: AsyncIterator[list[Recorded]], most: int, delivery: Delivery) -> AsyncIterator[list[Recorded]]:
-    """The pages cut into what one call can hold."""
-    waiting: list[Recorded] = []
-    async for page in ahead(pages):
-        waiting += page
-        while len(waiting) >= most:
-            count = fitting([recorded.document for recorded in waiting], most, delivery.most_bytes)
-            yield waiting[:count]
-            waiting = waiting[count:]
-    while waiting:
-        count = fitting([recorded.document for recorded in waiting], most, delivery.most_bytes)
-        yield waiting[:count]
-        waiting = waiting[count:]
+def take(waiting: list[Recorded], most_documents: int, most_bytes: int) -> list[Recorded]:
+    """Remove what fits into one body from the front."""
+    count = fitting([recorded.document for recorded in waiting], most_documents, most_bytes)
+    taken = waiting[:count]
+    del waiting[:count]
+    return taken
 
 
 def cut(pieces: Iterable[Piece], arrival: int, seq: int) -> Iterator[Piece]:

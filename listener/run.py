@@ -6,6 +6,7 @@ call is made, what was delivered is either acknowledged to the server or, within
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,9 @@ TICK = 0.1
 
 SAVE_EVERY = 1.0
 """Seconds: what is lost of the cursor when listener and server die together."""
+
+RESTARTS = 3
+"""How often the server may be found gone, right after it was there, while waiting for the slot."""
 
 BUFFER_BODIES = 8
 """How many bodies of the largest size the outbox may hold."""
@@ -102,6 +106,7 @@ class Session:
         made = await slot.prepare(self.database, self.options.slot, self.options.publication, self.options.whole_past)
         if not await self._take_hold():
             return True
+        self.database.on_away = self._let_go
         try:
             await self._held()
             say(Level.INFO, "listening", slot=self.options.slot, slot_is_new=made, url=origin(self.options.url))
@@ -127,7 +132,7 @@ class Session:
 
     async def _take_hold(self) -> bool:
         """Start the stream, as soon as nobody else has it; false: told to stop meanwhile."""
-        waited = 0.0
+        waited, failures = 0.0, 0
         while not self.stopping.is_set():
             self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
             self.outbox = self._new_outbox(position)
@@ -135,6 +140,10 @@ class Session:
                 self.stream = await self._open()
             except errors.ObjectInUse:
                 await self._busy(waited)
+            except (psycopg.OperationalError, NoDatabase):
+                failures += 1
+                if failures > RESTARTS:
+                    raise
             else:
                 return True
             await happened(self.stopping, TICK)
@@ -206,11 +215,12 @@ class Session:
             try:
                 await self._nobody_else()
                 return await self._open()
-            except (psycopg.OperationalError, NoDatabase):
-                continue
             except errors.ObjectInUse:
                 if waited > slot.PATIENCE:
                     raise Restart from None
+            except (psycopg.OperationalError, NoDatabase) as error:
+                said = words(error) if isinstance(error, psycopg.Error) else error
+                say(Level.WARNING, "the stream cannot be opened; trying again", error=said)
 
     async def _nobody_else(self) -> None:
         _, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
@@ -229,17 +239,10 @@ class Session:
             elif self.options.until_caught_up and self.outbox.position.lsn >= self.target and self.cursor.past != "begun":
                 break
             else:
-                await self._something_arrives()
+                self.arrived.clear()
+                await self.arrived.wait()
         if self.cursor.changed:
             await self._save()
-
-    async def _something_arrives(self) -> None:
-        self.arrived.clear()
-        stopping = asyncio.create_task(self.stopping.wait())
-        arriving = asyncio.create_task(self.arrived.wait())
-        await asyncio.wait([stopping, arriving], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        arriving.cancel()
 
     async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents are done with: make sure that they do not come again, whoever dies now."""
@@ -251,7 +254,8 @@ class Session:
         self.cursor.delivered += count - len(letters)
         self.cursor.changed = True
         await self.connected.wait()
-        if letters or self.outbox.position.documents:
+        # Within a transaction the server cannot take note, and while it sends a large one it does not look.
+        if letters or self.outbox.position.documents or self.outbox.incomplete or not self.room.is_set():
             await self._save(letters)
         self.stream.acknowledge()
 
@@ -259,11 +263,12 @@ class Session:
         """Everything from before the slot, as far as it is not delivered yet."""
         say(Level.INFO, "delivering what was recorded before the slot was made")
         recorded = pages(self.database, self.cursor, self.options.with_outcome)
-        async for batch in batches(recorded, self.options.max_documents, self.delivery):
-            documents = [found.document for found in batch]
-            await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
-            if self.stopping.is_set():
-                return
+        async with aclosing(batches(recorded, self.options.max_documents, self.delivery)) as found:
+            async for batch in found:
+                documents = [each.document for each in batch]
+                await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
+                if self.stopping.is_set():
+                    return
         self.cursor.past = "done"
         await self._save()
 
@@ -285,18 +290,24 @@ class Session:
             await asyncio.sleep(TICK)
 
     async def _keep_up(self) -> None:
-        """Save the cursor; and let go of the stream when the server shuts down, which it cannot while nobody reads."""
+        """Save the cursor, and while nothing is read look whether the server is still there."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
             if self.cursor.changed:
                 await self._save()
-            if not self.room.is_set() and not await self.database.ping():
-                self.stream.abandon()
-                self.room.set()
+            elif not self.room.is_set():
+                await self.database.run(lambda c: only(c, "select 1"))
+
+    def _let_go(self) -> None:
+        """The server is away, or on its way: it cannot shut down while a stream is open that nobody reads."""
+        if not self.room.is_set():
+            self.stream.abandon()
+            self.room.set()
 
     async def _give_up(self) -> None:
         """Told to stop, wait for the call in flight, but not for ever for a server that is away to take note of it."""
         await self.stopping.wait()
+        self.arrived.set()
         while self.delivery.calling:
             await asyncio.sleep(TICK)
         await asyncio.sleep(slot.PATIENCE)
