@@ -52,6 +52,8 @@ def fitting(documents: Iterable[bytes], most_documents: int, most_bytes: int) ->
 
 def document(row: Row, with_outcome: bool) -> bytes:
     """The document of any row."""
+    if None in row[:7] or None in row[8:10]:
+        raise BadMessage  # only the values and the previous event may be missing
     key = b'","user":%b,"segment":{"vendor":%b,"name":%b}' % (quoted(row.user_id), row.vendor, quoted(row.segment_name))
     removes = row.remove == b"t"
     after = b',"outcome":%b' % quoted(row.outcome) if with_outcome else b""
