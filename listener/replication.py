@@ -157,7 +157,11 @@ class Stream:
                 break
             count += 1
             frame = bytes(data)
-            if frame[0] == XLOG_DATA and frame[PAYLOAD] == INSERT:
+            try:
+                is_row = frame[0] == XLOG_DATA and frame[PAYLOAD] == INSERT
+            except IndexError:
+                raise BadMessage from None
+            if is_row:
                 self.outbox.add(self._document(frame[PAYLOAD:]))
             else:
                 self._handle(frame)
