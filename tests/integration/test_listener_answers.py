@@ -1,4 +1,4 @@
-"""What the listener makes of answers: again, less at a time, set aside, or wait for somebody; and nothing is lost by any of it."""
+"""What the listener makes of answers: again, less at a time, set aside, wait for somebody; and nothing is lost by any of it."""
 
 import random
 import signal
@@ -145,7 +145,7 @@ def test_bodies_shrink_until_they_are_taken(database: Database, stream: bool) ->
         assert receiver.received() == [document for document in wanted if document["event"] not in too_large]
         refused = [call for call in receiver.calls if not call.accepted]
         single = [call for call in refused if call.count == 1]
-        assert len(refused) < 25
+        assert len(refused) < len(receiver.calls) / 2 + 10
         assert letters(database) == [
             (call.lines()[0].decode(), 413, "413 Request Entity Too Large 2500 bytes at most", call.id) for call in single
         ]
@@ -168,10 +168,10 @@ def check_set_aside(database: Database, receiver: Receiver, bad: list[str], stat
     """Assert that these events' documents are dead letters, in order, each by a call of its own and in its very text."""
     calls = {call.id: call for call in receiver.calls}
     found = letters(database)
-    events = [calls[id].documents()[0]["event"] for *_, id in found]
+    events = [calls[call].documents()[0]["event"] for *_, call in found]
     assert events == bad
-    for (text, *answered, id), event in zip(found, events, strict=True):
-        assert calls[id].lines() == [text.encode()]
+    for (text, *answered, call), event in zip(found, events, strict=True):
+        assert calls[call].lines() == [text.encode()]
         assert answered == [status, f"{Answer(status).status} {phrase(status)} not {event}"]
 
 
@@ -313,6 +313,11 @@ def test_a_dead_letter_whose_commit_is_not_heard_of(database: Database, proxy: t
         check_set_aside(database, receiver, bad, 400)
 
 
+def refusals(database: Database) -> int:
+    """How often the server let no one stream."""
+    return (database.server.folder / "server.log").read_text().count("permission denied to start WAL sender")
+
+
 @pytest.fixture
 def role(database: Database) -> Iterator[str]:
     """A role of the test's own that may listen."""
@@ -328,17 +333,16 @@ def test_a_dead_letter_while_the_stream_is_lost(database: Database, role: str) -
     record(database, toggling(3), 3)
     first, second = (document["event"] for document in expected(arrived(database)))
     gate = Gate(3, refusing([first]))
-    log = database.server.folder / "server.log"
     with Receiver(answer=gate, keep=True) as receiver:
         with listening(database, receiver, PGUSER=role) as listener:
             gate.wait()
-            database.execute(f"alter role {role} connection limit 1")
+            database.execute(f"alter role {role} noreplication")
             database.fetch("select pg_terminate_backend(%s)", walsender(database))
             await_log(listener, "the stream is lost")
             gate.open()
             wait_until(lambda: receiver.calls[-1].accepted)
-            before = log.read_text().count(role)
-            wait_until(lambda: log.read_text().count(role) > before + 9)  # so often it tried to connect
+            refused = refusals(database)
+            wait_until(lambda: refusals(database) > refused + 9)  # so often it tried to connect
             listener.send_signal(signal.SIGKILL)
             listener.wait()
         run_to_end(database, receiver)
