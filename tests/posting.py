@@ -1,6 +1,9 @@
 """Toggles in numbers, receivers that hold a call or refuse it, and the check that what they got is what the contract says."""
 
 import json
+import os
+import subprocess
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,9 +14,10 @@ from typing import Any
 from demo.calls import Answer, Call
 from demo.fold import Event
 from demo.webhook import Receiver
-from tests.conftest import Database
+from tests.conftest import ROOT, Database
 from tests.events import COPY, arrived, make, values
-from tests.listening import Document, expected, identity, listen
+from tests.listening import LISTENER, ROLE, Document, expected, identity, listen
+from tests.loading import wait_until
 
 NOW = {"retry-after": "0"}
 """So that the listener waits no longer than it must."""
@@ -149,3 +153,44 @@ def walsender(database: Database) -> Any:
     with suppress(IndexError):
         return database.fetch(WALSENDER, database.name)[0][0]
     return None
+
+
+class Posting:
+    """`listener run` in the background, its log in a file, so that it never waits for whoever reads that."""
+
+    def __init__(self, database: Database, receiver: Receiver, *arguments: str, **environment: str) -> None:
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        command = [*LISTENER, "run", "--url", receiver.url, "--slot", database.name, *arguments]
+        where = database.environment | {"PGUSER": ROLE} | environment
+        self.process = subprocess.Popen(command, cwd=ROOT, env=where, stderr=self._log)
+
+    def __enter__(self) -> "Posting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._log.close()
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return os.pread(self._log.fileno(), 1 << 24, 0).decode()
+
+    def says(self, words: str, times: int = 1) -> None:
+        """Wait until it has said this, so often; it must be alive until then."""
+
+        def said() -> bool:
+            return self.log.count(words) >= times or self.process.poll() is not None
+
+        wait_until(said)
+        assert self.log.count(words) >= times, self.log
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it by SIGTERM, with success."""
+        self.process.terminate()
+        assert self.process.wait(60) == 0, self.log

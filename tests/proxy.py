@@ -1,8 +1,10 @@
 """What stands between a program and its server, to lose what they say to each other."""
 
 import socket
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -71,3 +73,35 @@ def end(*sockets: socket.socket) -> None:
     for one in sockets:
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
+
+
+class Relay(Proxy):
+    """Stands between a program and the server, and cuts every connection when it is told to."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self._open: list[socket.socket] = []
+        super().__init__(server, folder)
+
+    def cut(self) -> None:
+        """Cut what is connected; new connections are made as before."""
+        while self._open:
+            end(self._open.pop())
+
+    def _relay(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._server)
+            self._open += [client, server]
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            end(client, server)
+            back.join()
+
+
+@contextmanager
+def relaying(server: Server) -> Iterator[tuple[Relay, str]]:
+    """A relay before the server, and its PGHOST; the folder's path is short, as a socket's must be."""
+    with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        relay = Relay(server, Path(folder))
+        yield relay, folder
+        relay.close()
