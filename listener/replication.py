@@ -21,6 +21,9 @@ from listener.toggles import reader
 FRAMES = 500
 """About how many messages are taken before other work has its turn; some milliseconds."""
 
+OID = slice(PAYLOAD + 1, PAYLOAD + 5)
+"""Where an Insert says which relation it is about."""
+
 LONGEST_SILENCE = 10.0
 """Seconds between status updates, at most."""
 
@@ -78,7 +81,7 @@ class Stream:
         self._pgconn = self._connection.pgconn
         self.outbox = outbox
         self._with_outcome = with_outcome
-        self._document: Callable[[bytes], bytes] = _unknown
+        self._readers: dict[bytes, Callable[[bytes], bytes]] = {}
         self._written = outbox.received_lsn
         self._told = 0
         self._told_at = 0.0
@@ -162,7 +165,7 @@ class Stream:
             except IndexError:
                 raise BadMessage from None
             if is_row:
-                self.outbox.add(self._document(frame[PAYLOAD:]))
+                self.outbox.add(self._readers.get(frame[OID], _unknown)(frame[PAYLOAD:]))
             else:
                 self._handle(frame)
         if size < 0:
@@ -181,7 +184,8 @@ class Stream:
             case Commit(_, end_lsn):
                 self.outbox.commit(end_lsn)
             case Relation() as relation:
-                self._document = reader(relation, self._with_outcome)
+                # By number, for the partition is described after the table under whose number its rows come.
+                self._readers[relation.oid.to_bytes(4)] = reader(relation, self._with_outcome)
 
     def _alive(self, frame: bytes) -> None:
         wal_end, reply_requested = keepalive(frame)

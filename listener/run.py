@@ -252,11 +252,12 @@ class Session:
         self.cursor.position = self.outbox.position
         self.cursor.committed_at = self.outbox.committed_at or self.cursor.committed_at
         self.cursor.delivered += count - len(letters)
+        self.cursor.letters += letters
         self.cursor.changed = True
         await self.connected.wait()
         # Within a transaction the server cannot take note, and while it sends a large one it does not look.
         if letters or self.outbox.position.documents or self.outbox.incomplete or not self.room.is_set():
-            await self._save(letters)
+            await self._save()
         self.stream.acknowledge()
 
     async def _deliver_past(self) -> None:
@@ -277,7 +278,8 @@ class Session:
         *_, last = islice(batch, count)
         self.cursor.arrival, self.cursor.seq = last.arrival, last.seq
         self.cursor.delivered += count - len(letters)
-        await self._save(letters)
+        self.cursor.letters += letters
+        await self._save()
 
     # In time
 
@@ -313,8 +315,8 @@ class Session:
         await asyncio.sleep(slot.PATIENCE)
         raise StoppedWaiting
 
-    async def _save(self, letters: Sequence[DeadLetter] = ()) -> None:
-        await self.database.run(lambda c: save(c, self.cursor, letters))
+    async def _save(self) -> None:
+        await self.database.run(lambda c: save(c, self.cursor))
 
     def _answered(self, answer: Answer) -> None:
         """Take note of the last call, for listener status."""
