@@ -19,6 +19,9 @@ INSERT = ord("I")
 PAYLOAD = 25
 """Where an XLogData frame's message begins."""
 
+OID = slice(PAYLOAD + 1, PAYLOAD + 5)
+"""Where the frame of a row names its table."""
+
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 _KEEPALIVE = Struct(">cQq?")

@@ -15,7 +15,19 @@ from psycopg.pq import ExecStatus
 from listener.database import Connection, connect, only
 from listener.errors import BadMessage, NoPublication, SlotGone
 from listener.outbox import Outbox
-from listener.pgoutput import INSERT, KEEPALIVE, PAYLOAD, XLOG_DATA, Begin, Commit, Relation, decode, keepalive, status_update
+from listener.pgoutput import (
+    INSERT,
+    KEEPALIVE,
+    OID,
+    PAYLOAD,
+    XLOG_DATA,
+    Begin,
+    Commit,
+    Relation,
+    decode,
+    keepalive,
+    status_update,
+)
 from listener.toggles import reader
 
 FRAMES = 500

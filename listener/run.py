@@ -103,7 +103,7 @@ class Session:
 
     async def finished(self) -> bool:
         """Run; return whether that is the end, rather than a reason to begin anew."""
-        made = await slot.prepare(self.database, self.options.slot, self.options.publication, self.options.whole_past)
+        made = await self._prepare()
         if not await self._take_hold():
             return True
         self.database.on_away = self._let_go
@@ -129,6 +129,20 @@ class Session:
                 task.cancel()
 
     # Taking hold of the slot
+
+    async def _prepare(self) -> bool:
+        """See to it that there is a slot; return whether it is new. To make one can take long: told to stop, let it be."""
+        preparing = asyncio.create_task(
+            slot.prepare(self.database, self.options.slot, self.options.publication, self.options.whole_past)
+        )
+        stopping = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait([preparing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not preparing.done():
+            preparing.cancel()
+            await asyncio.wait([preparing])
+            return False
+        return await preparing
 
     async def _take_hold(self) -> bool:
         """Start the stream, as soon as nobody else has it; false: told to stop meanwhile."""

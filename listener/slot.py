@@ -33,6 +33,14 @@ where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted and pid 
 """The processes whose transactions a new slot waits for."""
 
 
+SEEN = """
+select pg_snapshot_xmax(mine) >= pg_snapshot_xmax(its)
+  and not exists (select from pg_snapshot_xip(mine) x where pg_visible_in_snapshot(x, its))
+from (select pg_current_snapshot() as mine, %s::pg_snapshot as its) s
+"""
+"""Whether every session sees what a snapshot sees."""
+
+
 class Slot(NamedTuple):
     """What the server says of a slot: is it one of ours, who holds it, and up to where was it acknowledged."""
 
@@ -67,7 +75,7 @@ async def prepare(database: Database, name: str, publication: str, whole_past: b
             return False
         if slot and cursor and cursor.past == "wanted":
             # Whoever made it did not live to say where it begins.
-            await database.run(lambda c: one(c, "select pg_drop_replication_slot(%s)", name))
+            await database.run(lambda c: drop_slot(c, name))
             slot = None
         if slot:
             found = Cursor(name, publication, Position(slot.confirmed_lsn))
@@ -101,6 +109,7 @@ async def create(database: Database, cursor: Cursor) -> None:
         cursor.position, cursor.committed_at = Position(lsn), None if cursor.past == "wanted" else datetime.now(UTC)
         if cursor.past == "wanted":
             cursor.past, cursor.snapshot = "begun", await database.run(lambda c: snapshot(c, exported))
+            await seen(database, cursor.snapshot)
         await database.run(lambda c: save(c, cursor))
     finally:
         await replication.close()
@@ -117,6 +126,7 @@ async def made(database: Database, replication: Connection, name: str) -> tuple[
         cursor = await making
     finally:
         making.cancel()
+        await asyncio.wait([making])  # tells the server, too
     ((_, consistent_point, exported, _),) = await cursor.fetchall()
     return parse_lsn(consistent_point), exported
 
@@ -128,6 +138,13 @@ async def snapshot(connection: Connection, exported: str) -> str:
         await connection.execute(sql.SQL("set transaction snapshot {}").format(exported))
         (found,) = await only(connection, "select pg_current_snapshot()::text")
     return str(found)
+
+
+async def seen(database: Database, snapshot: str) -> None:
+    """Wait until whoever reads the past sees all of it: the slot's snapshot, made from the log, sees a transaction as soon as its
+    commit is written there, others only when that has returned, which waits for synchronous standbys."""
+    while await database.run(lambda c: one(c, SEEN, snapshot)) != (True,):
+        await asyncio.sleep(0.05)
 
 
 def parse_lsn(text: str) -> int:
@@ -155,11 +172,26 @@ async def drop(connection: Connection, name: str) -> None:
     if slot and not slot.ours:
         raise SlotForeign
     if slot:
+        await drop_slot(connection, name)
+    await connection.execute("delete from webhook_cursors where slot = %s", [name])
+
+
+async def drop_slot(connection: Connection, name: str) -> None:
+    """Remove a slot that nobody holds; a killed listener's server process holds it a little longer."""
+    waited = 0.0
+    while True:
         try:
             await connection.execute("select pg_drop_replication_slot(%s)", [name])
         except errors.ObjectInUse:
-            raise SlotBusy(f"{SlotBusy()} (Process {slot.active_pid} holds it.)") from None
-    await connection.execute("delete from webhook_cursors where slot = %s", [name])
+            if waited >= PATIENCE:
+                found = await find(connection, name)
+                raise SlotBusy(f"{SlotBusy()} (Process {found and found.active_pid} holds it.)") from None
+        except errors.UndefinedObject:
+            return  # made by a server process that gave up
+        else:
+            return
+        await asyncio.sleep(0.1)
+        waited += 0.1
 
 
 async def check_server(connection: Connection, system_identifier: int) -> None:

@@ -16,7 +16,6 @@ from listener.errors import BadMessage, ForeignTable
 from listener.pgoutput import Insert, Relation, decode
 
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d{1,6})?\+00")
-TABLE = "segment_outcomes"
 SEPARATOR = b",\n"
 BRACKETS = b"[]\n"
 
@@ -150,7 +149,7 @@ def plain_document(message: bytes, with_outcome: bool) -> bytes | None:
 
 def reader(relation: Relation, with_outcome: bool) -> Callable[[bytes], bytes]:
     """How to make documents of this relation's Insert messages."""
-    if relation.name != TABLE or not set(Row._fields) <= set(relation.columns):
+    if not set(Row._fields) <= set(relation.columns):
         raise ForeignTable
     places = [relation.columns.index(name) for name in Row._fields]
 

@@ -128,7 +128,7 @@ def empty_database(server: Server) -> Iterator[Database]:
     name = f"test_{uuid.uuid4().hex}"
     server.create_database(name)
     yield Database(server, name)
-    server.drop_database(name)
+    drop(server, name)
 
 
 @pytest.fixture
@@ -137,6 +137,14 @@ def database(server: Server) -> Iterator[Database]:
     name = f"test_{uuid.uuid4().hex}"
     server.create_database(name, template=TEMPLATE)
     yield Database(server, name)
+    drop(server, name)
+
+
+def drop(server: Server, name: str) -> None:
+    """Drop a database; a killed listener's server process may be streaming it still, which keeps it."""
+    with server.connect("postgres", autocommit=True) as connection:
+        holders = "select pg_terminate_backend(active_pid, 30000) from pg_replication_slots where database = %s and active"
+        connection.execute(holders, [name])
     server.drop_database(name)
 
 
