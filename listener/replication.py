@@ -33,9 +33,6 @@ from listener.toggles import reader
 FRAMES = 500
 """About how many messages are taken before other work has its turn; some milliseconds."""
 
-OID = slice(PAYLOAD + 1, PAYLOAD + 5)
-"""Where an Insert says which relation it is about."""
-
 LONGEST_SILENCE = 10.0
 """Seconds between status updates, at most."""
 
