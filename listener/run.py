@@ -132,9 +132,9 @@ class Session:
 
     async def _prepare(self) -> bool:
         """See to it that there is a slot; return whether it is new. To make one can take long: told to stop, let it be."""
-        preparing = asyncio.create_task(
-            slot.prepare(self.database, self.options.slot, self.options.publication, self.options.whole_past)
-        )
+        options = self.options
+        making = slot.prepare(self.database, options.slot, options.publication, options.whole_past, options.wait)
+        preparing = asyncio.create_task(making)
         stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait([preparing, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
