@@ -68,6 +68,7 @@ class Database:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._connection: Connection | None = None
+        self._away = False
 
     async def open(self) -> None:
         """Connect, and raise if that fails: later, the session waits for a server that is gone."""
@@ -84,13 +85,16 @@ class Database:
             wait = 0.1
             while True:
                 try:
-                    return await work(await self._alive())
+                    done = await work(await self._alive())
+                    self._away = False
+                    return done
                 except NoDatabase as error:
                     say(Level.WARNING, "waiting for the database", error=error)
                 except psycopg.OperationalError as error:
                     if not away(error):
                         raise
                     say(Level.WARNING, "the database is away; trying again", error=words(error))
+                self._away = True
                 await asyncio.sleep(wait)
                 wait = min(5.0, wait * 2)
 
@@ -101,7 +105,9 @@ class Database:
         return self._connection
 
     async def ping(self) -> bool:
-        """Whether the session still stands; it falls as soon as the server begins to shut down."""
+        """Whether the session still stands; it falls as soon as the server begins to shut down. Never waits for that to end."""
+        if self._lock.locked():
+            return not self._away
         try:
             async with self._lock:
                 await (await self._alive()).execute("select 1")

@@ -117,7 +117,7 @@ class Session:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            others = [self._receive(), self._keep_alive(), self._keep_up(), self._give_up()]
+            others = [self._receive(), self._keep_alive(), self._keep_up(), self._let_go(), self._give_up()]
             tasks = [group.create_task(other) for other in others]
             await self._deliver()
             for task in tasks:
@@ -287,11 +287,16 @@ class Session:
             await asyncio.sleep(TICK)
 
     async def _keep_up(self) -> None:
-        """Save the cursor; and let go of the stream when the server shuts down, which it cannot while nobody reads."""
+        """Save the cursor."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
             if self.cursor.changed:
                 await self._save()
+
+    async def _let_go(self) -> None:
+        """Let go of the stream when the server shuts down, which it cannot while nobody reads."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY)
             if not self.room.is_set() and not await self.database.ping():
                 self.stream.abandon()
                 self.room.set()
