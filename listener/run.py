@@ -135,6 +135,9 @@ class Session:
                 self.stream = await self._open()
             except errors.ObjectInUse:
                 await self._busy(waited)
+            except NoDatabase:
+                if not waited:
+                    raise  # who stands by waits for the server as well
             else:
                 return True
             await happened(self.stopping, TICK)
@@ -196,6 +199,7 @@ class Session:
             await self.stream.close()
             self.stream = await self._open_again()
             self.connected.set()
+            self.stream.acknowledge()  # what was said to the lost one may not have arrived
 
     async def _open_again(self) -> Stream:
         """Connect until it succeeds, for the server will be back; but if others had the slot meanwhile, begin anew."""
@@ -206,15 +210,15 @@ class Session:
             try:
                 await self._nobody_else()
                 return await self._open()
-            except (psycopg.OperationalError, NoDatabase):
-                continue
-            except errors.ObjectInUse:
+            except errors.ObjectInUse:  # an OperationalError, too
                 if waited > slot.PATIENCE:
                     raise Restart from None
+            except (psycopg.OperationalError, NoDatabase):
+                continue
 
     async def _nobody_else(self) -> None:
-        _, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
-        if position > self.outbox.position:
+        cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        if position > self.outbox.position or (cursor.arrival, cursor.seq) > (self.cursor.arrival, self.cursor.seq):
             raise Restart
 
     # Delivering
@@ -274,6 +278,7 @@ class Session:
         self.cursor.arrival, self.cursor.seq = last.arrival, last.seq
         self.cursor.delivered += count - len(letters)
         self.cursor.letters += letters
+        await self.connected.wait()
         await self._save()
 
     # In time
@@ -290,7 +295,7 @@ class Session:
         """Save the cursor."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
-            if self.cursor.changed:
+            if self.cursor.changed and self.connected.is_set():  # else it may be another's by now
                 await self._save()
 
     async def _let_go(self) -> None:
