@@ -1,7 +1,7 @@
 """Wires the listener: a stream that fills an outbox, a delivery that empties it, and what keeps both in step with the database.
 
 Three tasks on one event loop: one reads, one delivers, one does at its time what must not wait for the others. Before the next
-call is made, what was delivered is either acknowledged to the server or, within a transaction, written to the cursor.
+call is made, what was delivered is written to the cursor, and as far as whole transactions go acknowledged to the server.
 """
 
 import asyncio
@@ -256,8 +256,8 @@ class Session:
         self.cursor.letters += letters
         self.cursor.changed = True
         await self.connected.wait()
-        if letters or self.outbox.position.documents:
-            await self._save()
+        # The acknowledgement alone is not enough: the server may notice our end before it reads it.
+        await self._save(durable=bool(letters))
         self.stream.acknowledge()
 
     async def _deliver_past(self) -> None:
@@ -314,8 +314,8 @@ class Session:
         await asyncio.sleep(slot.PATIENCE)
         raise StoppedWaiting
 
-    async def _save(self) -> None:
-        await self.database.run(lambda c: save(c, self.cursor))
+    async def _save(self, durable: bool = True) -> None:
+        await self.database.run(lambda c: save(c, self.cursor, durable))
 
     def _answered(self, answer: Answer) -> None:
         """Take note of the last call, for listener status."""
