@@ -51,7 +51,9 @@ class Unreliable:
 def loading(database: Database, *paths: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Loaders that stream from files, which survive the server's restarts."""
     where = database.environment | {"PGUSER": ROLE}
-    commands = [[*LOADER, "stream", "--rate", "700", "--batch-size", "40", "--lanes", "3", path] for path in paths]
+    commands: list[list[str | Path]] = [
+        [*LOADER, "stream", "--rate", "700", "--batch-size", "40", "--lanes", "3", path] for path in paths
+    ]
     processes = [subprocess.Popen(command, cwd=ROOT, env=where) for command in commands]
     try:
         yield processes
