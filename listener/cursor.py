@@ -90,13 +90,18 @@ async def load(connection: Connection, slot: str) -> Cursor | None:
     return Cursor(slot, publication, None if lsn is None else Position(lsn, commit_lsn, documents), *rest)
 
 
-async def save(connection: Connection, cursor: Cursor) -> None:
-    """Write the cursor and its dead letters, in one transaction; done again, it writes no letter twice."""
+async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> None:
+    """Write the cursor and its dead letters, in one transaction; done again, it writes no letter twice.
+
+    What is not `durable` outlives the listener's end at once, the server's only a moment later; it does not wait for the disk.
+    """
     lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
     values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents}
     letters = tuple(cursor.letters)
-    cursor.changed = False
+    cursor.changed = not durable
     async with connection.transaction():
+        if not durable:
+            await connection.execute("set local synchronous_commit = off")
         if letters:
             await connection.execute(SET_ASIDE, columns(cursor.slot, letters))
         await connection.execute(SAVE, values)

@@ -67,11 +67,6 @@ class Outbox:
         """Where the stream should go on: the end of the last transaction that was received whole."""
         return self._received_lsn
 
-    @property
-    def incomplete(self) -> bool:
-        """Whether a transaction has begun to come in whose end has not come."""
-        return self._begun() is not None
-
     # Receiving
 
     def begin(self, commit_lsn: int, committed_at: datetime) -> None:

@@ -1,7 +1,7 @@
 """Wires the listener: a stream that fills an outbox, a delivery that empties it, and what keeps both in step with the database.
 
 Three tasks on one event loop: one reads, one delivers, one does at its time what must not wait for the others. Before the next
-call is made, what was delivered is either acknowledged to the server or, within a transaction, written to the cursor.
+call is made, what was delivered is written to the cursor, and as far as whole transactions go acknowledged to the server.
 """
 
 import asyncio
@@ -219,6 +219,7 @@ class Session:
             await self.stream.close()
             self.stream = await self._open_again()
             self.connected.set()
+            self.stream.acknowledge()  # what was said to the lost one may not have arrived
 
     async def _open_again(self) -> Stream:
         """Connect until it succeeds, for the server will be back; but if others had the slot meanwhile, begin anew."""
@@ -237,8 +238,8 @@ class Session:
                 say(Level.WARNING, "the stream cannot be opened; trying again", error=said)
 
     async def _nobody_else(self) -> None:
-        _, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
-        if position > self.outbox.position:
+        cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        if position > self.outbox.position or (cursor.arrival, cursor.seq) > (self.cursor.arrival, self.cursor.seq):
             raise Restart
 
     # Delivering
@@ -269,9 +270,8 @@ class Session:
         self.cursor.letters += letters
         self.cursor.changed = True
         await self.connected.wait()
-        # Within a transaction the server cannot take note, and while it sends a large one it does not look.
-        if letters or self.outbox.position.documents or self.outbox.incomplete or not self.room.is_set():
-            await self._save()
+        # The acknowledgement alone is not enough: the server may notice our end before it reads it.
+        await self._save(durable=bool(letters))
         self.stream.acknowledge()
 
     async def _deliver_past(self) -> None:
@@ -293,6 +293,7 @@ class Session:
         self.cursor.arrival, self.cursor.seq = last.arrival, last.seq
         self.cursor.delivered += count - len(letters)
         self.cursor.letters += letters
+        await self.connected.wait()
         await self._save()
 
     # In time
@@ -309,7 +310,7 @@ class Session:
         """Save the cursor, and while nothing is read look whether the server is still there."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
-            if self.cursor.changed:
+            if self.cursor.changed and self.connected.is_set():  # else it may be another's by now
                 await self._save()
             elif not self.room.is_set():
                 await self.database.run(lambda c: only(c, "select 1"))
@@ -329,8 +330,8 @@ class Session:
         await asyncio.sleep(slot.PATIENCE)
         raise StoppedWaiting
 
-    async def _save(self) -> None:
-        await self.database.run(lambda c: save(c, self.cursor))
+    async def _save(self, durable: bool = True) -> None:
+        await self.database.run(lambda c: save(c, self.cursor, durable))
 
     def _answered(self, answer: Answer) -> None:
         """Take note of the last call, for listener status."""

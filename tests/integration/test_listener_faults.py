@@ -1,5 +1,6 @@
 """The listener when anything dies: every toggle comes, in order, and only what a call in flight held may come again."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,10 +309,10 @@ def test_a_second_listener_takes_over_from_a_living_one(database: Database, stre
     record(database, toggling(2_000, 40), 5_000)
     options = ("--from", "start", "--max-documents", "100")
     mine, other = Gate(3), Gate(6)
-    with Receiver(answer=mine, keep=True) as receiver, Receiver(answer=other, keep=True) as elsewhere:
-        first = Posting(database, receiver, *options, PGAPPNAME=database.name)
-        with first, Posting(database, elsewhere, *options, "--wait") as second:
+    with Receiver(answer=mine, keep=True) as receiver, Receiver(answer=other, keep=True) as elsewhere, ExitStack() as stack:
+        with Posting(database, receiver, *options, PGAPPNAME=database.name) as first:
             mine.wait()
+            second = stack.enter_context(Posting(database, elsewhere, *options, "--wait"))
             second.says("standing by")
             wait_until(lambda: "listening" in second.log or database.fetch(END_NAMED, database.name) is None)
             other.wait()
