@@ -216,7 +216,7 @@ class Stream:
 
     def _notice(self, diagnostic: errors.Diagnostic) -> None:
         """PostgreSQL 18 only warns of a publication that is gone, and streams nothing."""
-        self._unpublished |= diagnostic.sqlstate == errors.UndefinedObject.sqlstate
+        self._unpublished |= diagnostic.sqlstate == errors.ObjectNotInPrerequisiteState.sqlstate
 
 
 def _unknown(_message: bytes) -> bytes:
