@@ -122,11 +122,8 @@ def plain_document(message: bytes, with_outcome: bool) -> bytes | None:
     ) = found.groups()  # fmt: skip
     if (ord(user_size), ord(name_size)) != (len(user), len(name)):
         raise BadMessage
-    if (
-        (value is not None
-        and ord(value_size) != len(value))
-        or (previous_value is not None
-        and ord(previous_size) != len(previous_value))
+    if (value is not None and ord(value_size) != len(value)) or (
+        previous_value is not None and ord(previous_size) != len(previous_value)
     ):
         raise BadMessage
     if len(time) != MICROSECONDS:
