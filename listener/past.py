@@ -34,7 +34,7 @@ select b.arrival, {", ".join(f"o.{name}" for name in Row._fields)}
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[])
   b (arrival, batch_id, first_seq, last_seq, recorded_at)
 join segment_outcomes o on o.batch_id = b.batch_id and o.recorded_at = b.recorded_at and o.seq between b.first_seq and b.last_seq
-where o.outcome = any (%s) and o.recorded_at between %s and %s
+where o.outcome = any (%s) and o.recorded_at between %s and %s and o.seq between %s and %s
 order by b.arrival, o.seq
 """  # noqa: S608 - names of columns
 
@@ -124,8 +124,9 @@ async def rows(connection: Connection, query: str, *values: object) -> list[tupl
 async def read(connection: Connection, page: list[Piece], outcomes: list[str], with_outcome: bool) -> list[Recorded]:
     """The documents of a page. The values stay as the server wrote them, as they do in the stream."""
     times = [piece.recorded_at for piece in page]
+    seqs = min(piece.first_seq for piece in page), max(piece.last_seq for piece in page)
     columns = [list(column) for column in zip(*page, strict=True)]
-    cursor = await connection.execute(TOGGLES.encode(), [*columns, outcomes, min(times), max(times)])  # type: ignore[type-var]
+    cursor = await connection.execute(TOGGLES.encode(), [*columns, outcomes, min(times), max(times), *seqs])  # type: ignore[type-var]
     result = cast(PGresult, cursor.pgresult)
     found = []
     for number in range(result.ntuples):

@@ -96,6 +96,8 @@ class Stream:
         self._told_at = 0.0
         self._unpublished = False
         self._abandoned = False
+        self.dense = False
+        """Whether there is more to read than is taken in one turn."""
         self._connection.add_notice_handler(self._notice)
 
     async def close(self) -> None:
@@ -108,9 +110,11 @@ class Stream:
             await room.wait()
             if self._abandoned:
                 raise StreamEnded
-            await self._readable()
-            self._take_what_came(room)
-            arrived.set()
+            await (asyncio.sleep(0) if self.dense else self._readable())
+            try:
+                self._take_what_came(room)
+            finally:
+                arrived.set()
 
     def abandon(self) -> None:
         """Read no more: whoever waits for room is to find the stream ended."""
@@ -152,12 +156,15 @@ class Stream:
     def _take_what_came(self, room: asyncio.Event) -> None:
         """Take messages until there are none, or enough. None must be seen twice: TLS may hold back what has left the socket."""
         taken = 0
+        self.dense = False
         while taken < FRAMES and not self.outbox.full:
             if not (count := self._take() or self._take()):
                 break
             taken += count
         if self.outbox.full:
             room.clear()
+        else:
+            self.dense = taken >= FRAMES
 
     def _take(self) -> int:
         """Take the messages of one read from the socket."""

@@ -248,6 +248,7 @@ class Session:
         if self.cursor.past == "begun":
             await self._deliver_past()
         while not self.stopping.is_set():
+            await self._gathered()
             batch = self.outbox.batch(min(self.options.max_documents, self.options.max_buffer), self.delivery.most_bytes)
             if batch:
                 await self.delivery.deliver(batch, self._record)
@@ -258,6 +259,13 @@ class Session:
                 await self.arrived.wait()
         if self.cursor.changed:
             await self._save()
+
+    async def _gathered(self) -> None:
+        """Wait while so much comes in that the next call will be larger in a moment: many small ones would cost more."""
+        most = min(self.options.max_documents, self.options.max_buffer)
+        while self.stream.dense and len(self.outbox) < most and not self.stopping.is_set():
+            self.arrived.clear()
+            await self.arrived.wait()
 
     async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents are done with: make sure that they do not come again, whoever dies now."""
