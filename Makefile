@@ -5,7 +5,7 @@ RATE ?= 1000
 VENV := .venv/bin/python
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint schema clean
+.PHONY: demo test lint bench schema clean
 
 demo: .venv/installed-demo
 	@$(VENV) -m demo --rate $(RATE) $(if $(SECONDS),--seconds $(SECONDS))
@@ -18,6 +18,10 @@ lint: .venv/installed-dev
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
 	$(VENV) -m sqlfluff lint --processes 2 migrations/sql queries
+
+# Minutes; BENCH=--quick shows in one that everything runs. The results go to .demo/benchmarks.json.
+bench: .venv/installed-demo
+	@$(VENV) -m benchmarks $(BENCH)
 
 # The schema that the migrations make, on a fresh database of the demo's server.
 schema: .venv/installed-dev

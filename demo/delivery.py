@@ -14,6 +14,8 @@ from demo.webhook import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = postgres.STATE / "listener.log"
+LISTENER = (sys.executable, "-m", "listener")
+SLOT = "segment_demo"
 PORTS = range(9000, 9100)
 LONGEST_WAIT = 120.0
 """Seconds in which everything has to be delivered once no more toggles come."""
@@ -28,7 +30,8 @@ class Delivery:
     @contextlib.contextmanager
     def running(self, environment: Mapping[str, str]) -> Iterator[None]:
         """Deliver for as long as the block runs; a call in flight is answered before this returns."""
-        self._listener = self._start(environment)
+        self._environment = os.environ | environment | {"PGUSER": "segment_listener"}
+        self._listener = self._start()
         try:
             yield
         finally:
@@ -37,6 +40,7 @@ class Delivery:
             self.receiver.stop()
         if ended:
             raise self.failed()
+        subprocess.run([*LISTENER, "drop", "--slot", SLOT], cwd=ROOT, env=self._environment, capture_output=True, check=False)
 
     def ended(self) -> bool:
         """Whether the listener has ended, which it never should by itself."""
@@ -56,11 +60,10 @@ class Delivery:
                 raise NotDeliveredError(delivered=delivered, documents=documents)
             time.sleep(0.05)
 
-    def _start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "listener", "run", "--url", self.receiver.url, "--from", "start"]
-        where = os.environ | environment | {"PGUSER": "segment_listener"}
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [*LISTENER, "run", "--url", self.receiver.url, "--slot", SLOT, "--from", "start"]
         with LOG.open("wb") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=where, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=log, start_new_session=True)
 
 
 def open_receiver(keep: bool) -> Receiver:

@@ -41,10 +41,15 @@ on conflict (slot) do update set
 
 SET_ASIDE = """
 insert into webhook_dead_letters (slot, document, webhook_id, status, answer)
-select %s, document::json, webhook_id, status, answer
-from unnest(%s::text[], %s::text[], %s::integer[], %s::text[]) with ordinality l (document, webhook_id, status, answer, n)
+select %(slot)s, document::json, webhook_id, status, answer
+from unnest(%(documents)s::text[], %(ids)s::text[], %(statuses)s::integer[], %(answers)s::text[])
+  with ordinality l (document, webhook_id, status, answer, n)
+where webhook_id not in (
+  select webhook_id from webhook_dead_letters where slot = %(slot)s order by id desc limit cardinality(%(ids)s::text[])
+)
 order by n
 """
+"""Where a commit was not heard of, the slot's last ones are these."""
 
 
 class DeadLetter(NamedTuple):
@@ -73,6 +78,8 @@ class Cursor:
     answer: str | None = None
     changed: bool = field(default=False, compare=False)
     """Whether it is ahead of what is saved."""
+    letters: list[DeadLetter] = field(default_factory=list, compare=False)
+    """Documents that it has passed by and that are not set aside yet."""
 
 
 async def load(connection: Connection, slot: str) -> Cursor | None:
@@ -83,13 +90,30 @@ async def load(connection: Connection, slot: str) -> Cursor | None:
     return Cursor(slot, publication, None if lsn is None else Position(lsn, commit_lsn, documents), *rest)
 
 
-async def save(connection: Connection, cursor: Cursor, letters: Sequence[DeadLetter] = ()) -> None:
-    """Write the cursor and these dead letters, in one transaction."""
+async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> None:
+    """Write the cursor and its dead letters, in one transaction; done again, it writes no letter twice.
+
+    What is not `durable` outlives the listener's end at once, the server's only a moment later; it does not wait for the disk.
+    """
     lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
     values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents}
-    cursor.changed = False
+    letters = tuple(cursor.letters)
+    cursor.changed = not durable
     async with connection.transaction():
+        if not durable:
+            await connection.execute("set local synchronous_commit = off")
         if letters:
-            columns = zip(*((letter.document.decode(), *letter[1:]) for letter in letters), strict=True)
-            await connection.execute(SET_ASIDE, [cursor.slot, *map(list, columns)])
+            await connection.execute(SET_ASIDE, columns(cursor.slot, letters))
         await connection.execute(SAVE, values)
+    del cursor.letters[: len(letters)]
+
+
+def columns(slot: str, letters: Sequence[DeadLetter]) -> dict[str, object]:
+    """Dead letters as SET_ASIDE takes them."""
+    return {
+        "slot": slot,
+        "documents": [letter.document.decode() for letter in letters],
+        "ids": [letter.webhook_id for letter in letters],
+        "statuses": [letter.status for letter in letters],
+        "answers": [letter.answer for letter in letters],
+    }

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors
 
-from listener.errors import ListenerError, NoDatabase, NoPublication, NoReplication, NotAllowed, NotLogical, NotMigrated
+from listener.errors import (
+    ListenerError,
+    NoDatabase,
+    NoPublication,
+    NoReplication,
+    NotAllowed,
+    NotLogical,
+    NotMigrated,
+    WrongServer,
+)
 from listener.log import Level, say
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -28,6 +37,8 @@ from (
 ) s (name, setting)
 """
 """What the listener relies on, whatever the role, the database or PGOPTIONS set."""
+
+SAME_SERVER = "select from segment_settings join pg_control_system() using (system_identifier)"
 
 OPTIONS = {
     "autocommit": True,
@@ -62,12 +73,18 @@ def away(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(_AWAY)
 
 
+def _nothing() -> None:
+    pass
+
+
 class Database:
     """One connection, for one piece of work at a time."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._connection: Connection | None = None
+        self.on_away: Callable[[], None] = _nothing
+        """Called whenever the server is found to be away."""
 
     async def open(self) -> None:
         """Connect, and raise if that fails: later, the session waits for a server that is gone."""
@@ -91,6 +108,7 @@ class Database:
                     if not away(error):
                         raise
                     say(Level.WARNING, "the database is away; trying again", error=words(error))
+                self.on_away()
                 await asyncio.sleep(wait)
                 wait = min(5.0, wait * 2)
 
@@ -99,15 +117,6 @@ class Database:
             self._connection = await connect()
             await self._connection.execute(SETTINGS)
         return self._connection
-
-    async def ping(self) -> bool:
-        """Whether the session still stands; it falls as soon as the server begins to shut down."""
-        try:
-            async with self._lock:
-                await (await self._alive()).execute("select 1")
-        except (psycopg.OperationalError, NoDatabase):
-            return False
-        return True
 
 
 async def check_migrated(connection: Connection) -> None:
@@ -125,6 +134,8 @@ async def check_migrated(connection: Connection) -> None:
 async def check(connection: Connection, publication: str) -> None:
     """Raise unless the database is migrated far enough, the server's log can be streamed and the role may."""
     await check_migrated(connection)
+    if await one(connection, SAME_SERVER) is None:
+        raise WrongServer
     if await one(connection, "show wal_level") != ("logical",):
         raise NotLogical
     if await one(connection, "select from pg_roles where rolname = current_user and (rolreplication or rolsuper)") is None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from listener.cursor import DeadLetter
 from listener.errors import PoisonDocument
 from listener.log import Level, say
-from listener.toggles import body
+from listener.toggles import body, fitting
 from listener.webhook import Answer, Call, Verdict, Webhook, wait_for
 
 RUN = 10
@@ -54,7 +54,8 @@ class Delivery:
     async def deliver(self, documents: Sequence[bytes], record: Record) -> None:
         """Return when all are done with, or when stopping."""
         while documents and not self._stopping.is_set():
-            documents = documents[await self._work_through(documents, record) :]
+            count = fitting(documents, len(documents), self.most_bytes)
+            documents = documents[await self._work_through(documents[:count], record) :]
 
     async def _work_through(self, documents: Sequence[bytes], record: Record) -> int:
         """Post all, in smaller parts where they are refused; return how many are done with."""
@@ -71,10 +72,17 @@ class Delivery:
                 done += await self._settle(record, suspects, len(part))
                 self._told(Level.INFO, "delivered", call, len(part), outcome)
                 suspects = []
-            elif len(part) > 1:
-                parts += self._halves(part, call, outcome)
-            elif await self._suspect(part[0], call, outcome, suspects):
-                return done
+            elif len(part) == 1:
+                if await self._suspect(part[0], call, outcome, suspects):
+                    return done
+            elif outcome.answer.verdict is Verdict.TOO_LARGE:
+                self.most_bytes = min(self.most_bytes, len(call.body) // 2)
+                self._told(Level.WARNING, "too large, to be tried in smaller calls", call, len(part), outcome)
+                parts = []
+            else:
+                self._told(Level.WARNING, "refused, to be tried in halves", call, len(part), outcome)
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
         if suspects and not parts:
             done += await self._settle(record, suspects, 0)
         return done
@@ -104,14 +112,6 @@ class Delivery:
         if accepted:
             self._pause, self._refused = None, 0
         return len(suspects) + accepted
-
-    def _halves(self, part: Sequence[bytes], call: Call, outcome: Outcome) -> list[Sequence[bytes]]:
-        """The two halves of what was refused, the first one last."""
-        if outcome.answer.verdict is Verdict.TOO_LARGE:
-            self.most_bytes = min(self.most_bytes, max(1, len(call.body) // 2))
-        self._told(Level.WARNING, "refused, to be tried in halves", call, len(part), outcome)
-        middle = len(part) // 2
-        return [part[middle:], part[:middle]]
 
     async def _suspect(self, document: bytes, call: Call, outcome: Outcome, suspects: list[DeadLetter]) -> bool:
         """A document is refused by itself; return whether the receiver is to blame, after the wait that this calls for."""

@@ -81,8 +81,7 @@ class BadMessage(ListenerError):
 
 
 class ForeignTable(ListenerError):
-    """The publication has a table that is not segment_outcomes, or not all of its columns: choose segment_toggles or
-    segment_changes."""
+    """The publication has a table without the columns of a toggle: choose segment_toggles or segment_changes."""
 
 
 class StoppedWaiting(ListenerError):

@@ -55,6 +55,9 @@ def moment(record: logging.LogRecord) -> str:
 
 
 def shown(value: object) -> str:
-    """A value, in quotes where it has spaces."""
+    """A value, in quotes where it has spaces, quotes or what could break the line."""
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+    printable = text.isprintable()
+    if text and printable and not set(text) & set(' "'):
+        return text
+    return json.dumps(text, ensure_ascii=not printable)

@@ -5,7 +5,7 @@ the others. Read in pages, each a short transaction, so that a slow receiver kee
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import NamedTuple, cast
 
 from psycopg.pq.abc import PGresult
@@ -34,7 +34,7 @@ select b.arrival, {", ".join(f"o.{name}" for name in Row._fields)}
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[])
   b (arrival, batch_id, first_seq, last_seq, recorded_at)
 join segment_outcomes o on o.batch_id = b.batch_id and o.recorded_at = b.recorded_at and o.seq between b.first_seq and b.last_seq
-where o.outcome = any (%s) and o.recorded_at between %s and %s
+where o.outcome = any (%s) and o.recorded_at between %s and %s and o.seq between %s and %s
 order by b.arrival, o.seq
 """  # noqa: S608 - names of columns
 
@@ -69,30 +69,29 @@ async def pages(database: Database, cursor: Cursor, with_outcome: bool) -> Async
         arrival, seq = pieces[-1].arrival + 1, 0
 
 
-async def ahead(pages: AsyncIterator[list[Recorded]]) -> AsyncIterator[list[Recorded]]:
-    """The pages, each read while what was before it is being delivered."""
+async def batches(pages: AsyncIterator[list[Recorded]], most: int, delivery: Delivery) -> AsyncGenerator[list[Recorded]]:
+    """The pages cut into what one call can hold; the next page is read while a batch is being delivered."""
+    waiting: list[Recorded] = []
     coming = asyncio.ensure_future(anext(pages, None))
     try:
         while (page := await coming) is not None:
             coming = asyncio.ensure_future(anext(pages, None))
-            yield page
+            waiting += page
+            while len(waiting) >= most:
+                yield take(waiting, most, delivery.most_bytes)
+        while waiting:
+            yield take(waiting, most, delivery.most_bytes)
     finally:
         coming.cancel()
+        await asyncio.wait([coming])
 
 
-async def batches(pages: AsyncIterator[list[Recorded]], most: int, delivery: Delivery) -> AsyncIterator[list[Recorded]]:
-    """The pages cut into what one call can hold."""
-    waiting: list[Recorded] = []
-    async for page in ahead(pages):
-        waiting += page
-        while len(waiting) >= most:
-            count = fitting([recorded.document for recorded in waiting], most, delivery.most_bytes)
-            yield waiting[:count]
-            waiting = waiting[count:]
-    while waiting:
-        count = fitting([recorded.document for recorded in waiting], most, delivery.most_bytes)
-        yield waiting[:count]
-        waiting = waiting[count:]
+def take(waiting: list[Recorded], most_documents: int, most_bytes: int) -> list[Recorded]:
+    """Remove what fits into one body from the front."""
+    count = fitting([recorded.document for recorded in waiting], most_documents, most_bytes)
+    taken = waiting[:count]
+    del waiting[:count]
+    return taken
 
 
 def cut(pieces: Iterable[Piece], arrival: int, seq: int) -> Iterator[Piece]:
@@ -125,8 +124,9 @@ async def rows(connection: Connection, query: str, *values: object) -> list[tupl
 async def read(connection: Connection, page: list[Piece], outcomes: list[str], with_outcome: bool) -> list[Recorded]:
     """The documents of a page. The values stay as the server wrote them, as they do in the stream."""
     times = [piece.recorded_at for piece in page]
+    seqs = min(piece.first_seq for piece in page), max(piece.last_seq for piece in page)
     columns = [list(column) for column in zip(*page, strict=True)]
-    cursor = await connection.execute(TOGGLES.encode(), [*columns, outcomes, min(times), max(times)])  # type: ignore[type-var]
+    cursor = await connection.execute(TOGGLES.encode(), [*columns, outcomes, min(times), max(times), *seqs])  # type: ignore[type-var]
     result = cast(PGresult, cursor.pgresult)
     found = []
     for number in range(result.ntuples):

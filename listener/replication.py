@@ -90,12 +90,14 @@ class Stream:
         self._pgconn = self._connection.pgconn
         self.outbox = outbox
         self._with_outcome = with_outcome
-        self._documents: dict[bytes, Callable[[bytes], bytes]] = {}
+        self._readers: dict[bytes, Callable[[bytes], bytes]] = {}
         self._written = outbox.received_lsn
         self._told = 0
         self._told_at = 0.0
         self._unpublished = False
         self._abandoned = False
+        self.dense = False
+        """Whether there is more to read than is taken in one turn."""
         self._connection.add_notice_handler(self._notice)
 
     async def close(self) -> None:
@@ -108,9 +110,11 @@ class Stream:
             await room.wait()
             if self._abandoned:
                 raise StreamEnded
-            await self._readable()
-            self._take_what_came(room)
-            arrived.set()
+            await (asyncio.sleep(0) if self.dense else self._readable())
+            try:
+                self._take_what_came(room)
+            finally:
+                arrived.set()
 
     def abandon(self) -> None:
         """Read no more: whoever waits for room is to find the stream ended."""
@@ -152,12 +156,15 @@ class Stream:
     def _take_what_came(self, room: asyncio.Event) -> None:
         """Take messages until there are none, or enough. None must be seen twice: TLS may hold back what has left the socket."""
         taken = 0
+        self.dense = False
         while taken < FRAMES and not self.outbox.full:
             if not (count := self._take() or self._take()):
                 break
             taken += count
         if self.outbox.full:
             room.clear()
+        else:
+            self.dense = taken >= FRAMES
 
     def _take(self) -> int:
         """Take the messages of one read from the socket."""
@@ -169,8 +176,12 @@ class Stream:
                 break
             count += 1
             frame = bytes(data)
-            if frame[0] == XLOG_DATA and frame[PAYLOAD] == INSERT:
-                self.outbox.add(self._documents.get(frame[OID], _unknown)(frame[PAYLOAD:]))
+            try:
+                is_row = frame[0] == XLOG_DATA and frame[PAYLOAD] == INSERT
+            except IndexError:
+                raise BadMessage from None
+            if is_row:
+                self.outbox.add(self._readers.get(frame[OID], _unknown)(frame[PAYLOAD:]))
             else:
                 self._handle(frame)
         if size < 0:
@@ -188,8 +199,9 @@ class Stream:
                 self.outbox.begin(commit_lsn, committed_at)
             case Commit(_, end_lsn):
                 self.outbox.commit(end_lsn)
-            case Relation(oid) as relation:  # of a partition, too, though its rows come as the partitioned table's
-                self._documents[oid.to_bytes(4)] = reader(relation, self._with_outcome)
+            case Relation() as relation:
+                # By number, for the partition is described after the table under whose number its rows come.
+                self._readers[relation.oid.to_bytes(4)] = reader(relation, self._with_outcome)
 
     def _alive(self, frame: bytes) -> None:
         wal_end, reply_requested = keepalive(frame)

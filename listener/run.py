@@ -1,11 +1,12 @@
 """Wires the listener: a stream that fills an outbox, a delivery that empties it, and what keeps both in step with the database.
 
 Three tasks on one event loop: one reads, one delivers, one does at its time what must not wait for the others. Before the next
-call is made, what was delivered is either acknowledged to the server or, within a transaction, written to the cursor.
+call is made, what was delivered is written to the cursor, and as far as whole transactions go acknowledged to the server.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,9 @@ TICK = 0.1
 
 SAVE_EVERY = 1.0
 """Seconds: what is lost of the cursor when listener and server die together."""
+
+RESTARTS = 3
+"""How often the server may be found gone, right after it was there, while waiting for the slot."""
 
 BUFFER_BODIES = 8
 """How many bodies of the largest size the outbox may hold."""
@@ -102,6 +106,7 @@ class Session:
         made = await self._prepare()
         if not await self._take_hold():
             return True
+        self.database.on_away = self._let_go
         try:
             await self._held()
             say(Level.INFO, "listening", slot=self.options.slot, slot_is_new=made, url=origin(self.options.url))
@@ -127,9 +132,9 @@ class Session:
 
     async def _prepare(self) -> bool:
         """See to it that there is a slot; return whether it is new. To make one can take long: told to stop, let it be."""
-        preparing = asyncio.create_task(
-            slot.prepare(self.database, self.options.slot, self.options.publication, self.options.whole_past)
-        )
+        options = self.options
+        making = slot.prepare(self.database, options.slot, options.publication, options.whole_past, options.wait)
+        preparing = asyncio.create_task(making)
         stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait([preparing, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -141,7 +146,7 @@ class Session:
 
     async def _take_hold(self) -> bool:
         """Start the stream, as soon as nobody else has it; false: told to stop meanwhile."""
-        waited = 0.0
+        waited, failures = 0.0, 0
         while not self.stopping.is_set():
             self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
             self.outbox = self._new_outbox(position)
@@ -149,6 +154,10 @@ class Session:
                 self.stream = await self._open()
             except errors.ObjectInUse:
                 await self._busy(waited)
+            except (psycopg.OperationalError, NoDatabase):
+                failures += 1
+                if failures > RESTARTS:
+                    raise
             else:
                 return True
             await happened(self.stopping, TICK)
@@ -210,6 +219,7 @@ class Session:
             await self.stream.close()
             self.stream = await self._open_again()
             self.connected.set()
+            self.stream.acknowledge()  # what was said to the lost one may not have arrived
 
     async def _open_again(self) -> Stream:
         """Connect until it succeeds, for the server will be back; but if others had the slot meanwhile, begin anew."""
@@ -220,15 +230,16 @@ class Session:
             try:
                 await self._nobody_else()
                 return await self._open()
-            except (psycopg.OperationalError, NoDatabase):
-                continue
             except errors.ObjectInUse:
                 if waited > slot.PATIENCE:
                     raise Restart from None
+            except (psycopg.OperationalError, NoDatabase) as error:
+                said = words(error) if isinstance(error, psycopg.Error) else error
+                say(Level.WARNING, "the stream cannot be opened; trying again", error=said)
 
     async def _nobody_else(self) -> None:
-        _, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
-        if position > self.outbox.position:
+        cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        if position > self.outbox.position or (cursor.arrival, cursor.seq) > (self.cursor.arrival, self.cursor.seq):
             raise Restart
 
     # Delivering
@@ -237,23 +248,24 @@ class Session:
         if self.cursor.past == "begun":
             await self._deliver_past()
         while not self.stopping.is_set():
+            await self._gathered()
             batch = self.outbox.batch(min(self.options.max_documents, self.options.max_buffer), self.delivery.most_bytes)
             if batch:
                 await self.delivery.deliver(batch, self._record)
             elif self.options.until_caught_up and self.outbox.position.lsn >= self.target and self.cursor.past != "begun":
                 break
             else:
-                await self._something_arrives()
+                self.arrived.clear()
+                await self.arrived.wait()
         if self.cursor.changed:
             await self._save()
 
-    async def _something_arrives(self) -> None:
-        self.arrived.clear()
-        stopping = asyncio.create_task(self.stopping.wait())
-        arriving = asyncio.create_task(self.arrived.wait())
-        await asyncio.wait([stopping, arriving], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        arriving.cancel()
+    async def _gathered(self) -> None:
+        """Wait while so much comes in that the next call will be larger in a moment: many small ones would cost more."""
+        most = min(self.options.max_documents, self.options.max_buffer)
+        while self.stream.dense and len(self.outbox) < most and not self.stopping.is_set():
+            self.arrived.clear()
+            await self.arrived.wait()
 
     async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents are done with: make sure that they do not come again, whoever dies now."""
@@ -263,21 +275,23 @@ class Session:
         self.cursor.position = self.outbox.position
         self.cursor.committed_at = self.outbox.committed_at or self.cursor.committed_at
         self.cursor.delivered += count - len(letters)
+        self.cursor.letters += letters
         self.cursor.changed = True
         await self.connected.wait()
-        if letters or self.outbox.position.documents:
-            await self._save(letters)
+        # The acknowledgement alone is not enough: the server may notice our end before it reads it.
+        await self._save(durable=bool(letters))
         self.stream.acknowledge()
 
     async def _deliver_past(self) -> None:
         """Everything from before the slot, as far as it is not delivered yet."""
         say(Level.INFO, "delivering what was recorded before the slot was made")
         recorded = pages(self.database, self.cursor, self.options.with_outcome)
-        async for batch in batches(recorded, self.options.max_documents, self.delivery):
-            documents = [found.document for found in batch]
-            await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
-            if self.stopping.is_set():
-                return
+        async with aclosing(batches(recorded, self.options.max_documents, self.delivery)) as found:
+            async for batch in found:
+                documents = [each.document for each in batch]
+                await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
+                if self.stopping.is_set():
+                    return
         self.cursor.past = "done"
         await self._save()
 
@@ -286,7 +300,9 @@ class Session:
         *_, last = islice(batch, count)
         self.cursor.arrival, self.cursor.seq = last.arrival, last.seq
         self.cursor.delivered += count - len(letters)
-        await self._save(letters)
+        self.cursor.letters += letters
+        await self.connected.wait()
+        await self._save()
 
     # In time
 
@@ -299,25 +315,31 @@ class Session:
             await asyncio.sleep(TICK)
 
     async def _keep_up(self) -> None:
-        """Save the cursor; and let go of the stream when the server shuts down, which it cannot while nobody reads."""
+        """Save the cursor, and while nothing is read look whether the server is still there."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
-            if self.cursor.changed:
+            if self.cursor.changed and self.connected.is_set():  # else it may be another's by now
                 await self._save()
-            if not self.room.is_set() and not await self.database.ping():
-                self.stream.abandon()
-                self.room.set()
+            elif not self.room.is_set():
+                await self.database.run(lambda c: only(c, "select 1"))
+
+    def _let_go(self) -> None:
+        """The server is away, or on its way: it cannot shut down while a stream is open that nobody reads."""
+        if not self.room.is_set():
+            self.stream.abandon()
+            self.room.set()
 
     async def _give_up(self) -> None:
         """Told to stop, wait for the call in flight, but not for ever for a server that is away to take note of it."""
         await self.stopping.wait()
+        self.arrived.set()
         while self.delivery.calling:
             await asyncio.sleep(TICK)
         await asyncio.sleep(slot.PATIENCE)
         raise StoppedWaiting
 
-    async def _save(self, letters: Sequence[DeadLetter] = ()) -> None:
-        await self.database.run(lambda c: save(c, self.cursor, letters))
+    async def _save(self, durable: bool = True) -> None:
+        await self.database.run(lambda c: save(c, self.cursor, durable))
 
     def _answered(self, answer: Answer) -> None:
         """Take note of the last call, for listener status."""

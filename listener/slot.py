@@ -17,6 +17,9 @@ from listener.outbox import Position
 PATIENCE = 5.0
 """Seconds: for how long a killed listener's server process may still hold the slot, and after which a wait is worth a word."""
 
+POLL = 0.1
+"""Seconds between two looks at what is waited for."""
+
 FIND = """
 select plugin = 'pgoutput' and database = current_database(), active_pid,
   coalesce(confirmed_flush_lsn - '0/0'::pg_lsn, 0)::bigint, wal_status
@@ -57,10 +60,10 @@ async def find(connection: Connection, name: str) -> Slot | None:
     return Slot(*row)
 
 
-async def prepare(database: Database, name: str, publication: str, whole_past: bool) -> bool:
+async def prepare(database: Database, name: str, publication: str, whole_past: bool, wait: bool) -> bool:
     """See to it that the slot and its cursor exist; return whether they were made now. `whole_past` counts for new ones only."""
     await database.run(lambda c: check_publication(c, publication))
-    async with only_one(database, name):
+    async with only_one(database, name, wait):
         cursor = await database.run(lambda c: load(c, name))
         slot = await database.run(lambda c: find(c, name))
         if cursor and cursor.position and cursor.publication != publication:
@@ -86,14 +89,14 @@ async def prepare(database: Database, name: str, publication: str, whole_past: b
 
 
 @asynccontextmanager
-async def only_one(database: Database, name: str) -> AsyncIterator[None]:
+async def only_one(database: Database, name: str, wait: bool) -> AsyncIterator[None]:
     """Keep other listeners from making the same slot at the same time."""
-    for _ in range(int(PATIENCE / 0.1)):
-        if await database.run(lambda c: one(c, LOCK, name)) == (True,):
-            break
-        await asyncio.sleep(0.1)
-    else:
-        raise SlotBusy(f"{SlotBusy()} (It is making the slot just now.)")
+    waited = 0.0
+    while await database.run(lambda c: one(c, LOCK, name)) != (True,):
+        if waited >= PATIENCE and not wait:
+            raise SlotBusy(f"{SlotBusy()} (It is making the slot just now.)")
+        await asyncio.sleep(POLL)
+        waited += POLL
     try:
         yield
     finally:
@@ -144,7 +147,7 @@ async def seen(database: Database, snapshot: str) -> None:
     """Wait until whoever reads the past sees all of it: the slot's snapshot, made from the log, sees a transaction as soon as its
     commit is written there, others only when that has returned, which waits for synchronous standbys."""
     while await database.run(lambda c: one(c, SEEN, snapshot)) != (True,):
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(POLL)
 
 
 def parse_lsn(text: str) -> int:
@@ -190,8 +193,8 @@ async def drop_slot(connection: Connection, name: str) -> None:
             return  # made by a server process that gave up
         else:
             return
-        await asyncio.sleep(0.1)
-        waited += 0.1
+        await asyncio.sleep(POLL)
+        waited += POLL
 
 
 async def check_server(connection: Connection, system_identifier: int) -> None:

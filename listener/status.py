@@ -37,10 +37,10 @@ from pg_replication_slots where slot_name = %s
 """
 
 BEHIND = """
-select extract(epoch from now() - coalesce(min(recorded_at), %s::timestamptz))::float
+select coalesce(extract(epoch from now() - min(recorded_at)), 0)::float
 from segment_outcomes where recorded_at > coalesce(%s::timestamptz, '-infinity') and outcome = any (%s)
 """
-"""Seconds since what may be the oldest undelivered document was recorded, else since the last delivered one was committed."""
+"""Seconds since the oldest document was recorded of those after the last delivered commit."""
 
 
 class Status(NamedTuple):
@@ -75,7 +75,7 @@ async def status(connection: Connection, slot: str) -> Status:
     seconds: float | None = 0.0
     if not caught_up:
         outcomes = OUTCOMES.get(publication, OUTCOMES["segment_changes"])
-        (seconds,) = await only(connection, BEHIND, committed_at, committed_at, outcomes)
+        (seconds,) = await only(connection, BEHIND, committed_at, outcomes)
     return Status(slot, publication, exists, pid, wal, safe, lag, seconds, caught_up, *rest)
 
 

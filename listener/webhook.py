@@ -1,8 +1,9 @@
 """Posts a body to a webhook and judges the answer. The only module that knows httpx; it never decides about batches.
 
 Whatever the network or the receiver does becomes an `Answer`; a post raises for nothing but its own cancellation. It takes at
-most `timeout` seconds and 64 KiB of answer. Signatures are those of https://www.standardwebhooks.com, over the
-JSON before compression, since receivers and what stands before them undo it unasked. What is in a URL or a secret never goes into a log, a message or a repr: `origin` is what logs may say of a URL.
+most `timeout` seconds and 64 KiB of answer. Signatures are those of https://www.standardwebhooks.com, over the JSON before it is
+compressed: receivers, and what stands before them, often undo that unasked. What is in a URL or a secret never goes into a log, a
+message or a repr: `origin` is what logs may say of a URL.
 """
 
 import asyncio

@@ -148,6 +148,29 @@ def drop(server: Server, name: str) -> None:
     server.drop_database(name)
 
 
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that the module's tests may stop; the newest version only."""
+    home = tmp_path_factory.mktemp("own") / "pg"
+    server = Server(home, installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
+    server.start()
+    server.create_database(TEMPLATE)
+    migrate(server.environment(TEMPLATE))
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def own_database(own_server: Server) -> Iterator[Database]:
+    """A migrated database on a server that may be stopped; it runs again afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    own_server.start()
+    own_server.create_database(name, template=TEMPLATE)
+    yield Database(own_server, name)
+    own_server.start()
+    own_server.drop_database(name)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
     """A second checkout with the files of this one and its virtual environment, which has all that the demo needs."""

@@ -2,15 +2,18 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import pytest
 
 from demo.postgres import installations
-from loader.cli import main
+from listener import cli as listener
+from loader import cli as loader
 from tests.conftest import ROOT, Database
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,13 +24,29 @@ def test_the_commands_run(checkout: Path) -> None:
     blocks = [found["commands"] for found in BLOCK.finditer(README) if not found["reason"]]
     script = "set -euo pipefail\n" + "\n".join(blocks)
     environment = os.environ | {"PATH": f"{installations()[18]}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    done = run(script, checkout, environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "was loaded already" in done.stderr
+    assert "caught up" in done.stdout
     equal = r"([\d,]+) of \1 events are in segment_events, ([\d,]+) of \2 memberships equal the fold"
     assert re.search(equal + r", and ([\d,]+) of \3 toggles reached the webhook, each once", done.stdout)
     assert '{"loaded": 1000, "duplicates": 0, "rejected": 0' in done.stdout
     assert "invalid_event" in done.stdout or "invalid_timestamp" in done.stdout
+
+
+def run(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script of bash's; what it left running in the background ends with it."""
+    out, err = folder / "stdout", folder / "stderr"
+    command = ["bash", "-c", script]
+    with (
+        out.open("wb") as stdout,
+        err.open("wb") as stderr,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr, start_new_session=True) as process,
+    ):
+        process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, out.read_text(), err.read_text())
 
 
 def test_what_is_not_run_says_why() -> None:
@@ -44,11 +63,12 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], 
             yield (*path, name), command
 
 
-@pytest.mark.parametrize(
-    ("path", "command"), list(commands(main)), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
-)
+ALL = [*commands(loader.main, "loader"), *commands(listener.main, "listener")]
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=lambda value: "-".join(value) if isinstance(value, tuple) else "")
 def test_every_command_is_explained(path: tuple[str, ...], command: click.Command) -> None:
-    assert f"loader {' '.join(path)}" in README
+    assert " ".join(path) in README
     assert command.help
     assert all(option.help for option in command.params if isinstance(option, click.Option)), path
 

@@ -111,7 +111,7 @@ def test_the_past_then_the_stream(database: Database) -> None:
     database.loader("stream", "-", input=ndjson(sample(400, 8)), PGUSER=ROLE)
     with Receiver(keep=True) as receiver:
         catch_up(database, receiver, "--from", "start")
-        database.loader("stream", "-", input=ndjson(sample(400, 8, seed=1)), PGUSER=ROLE)
+        database.loader("stream", "--lanes", "1", "-", input=ndjson(sample(400, 8, seed=1)), PGUSER=ROLE)
         catch_up(database, receiver)
         assert receiver.received() == expected(arrived(database))
 

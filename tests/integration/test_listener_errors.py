@@ -129,7 +129,7 @@ def test_bad_options(database: Database, arguments: tuple[str, ...], word: str, 
 
 @newest
 def test_bad_secrets_in_the_environment(database: Database) -> None:
-    assert "s3cr3t" not in assert_refused(database, "24 to 64 bytes", WEBHOOK_SECRET="whsec_s3cr3t")  # noqa: S106 - none that works
+    assert "s3cr3t" not in assert_refused(database, "24 to 64 bytes", WEBHOOK_SECRET="whsec_s3cr3t")  # noqa: S106
     said = assert_refused(database, "two secrets at most", code=2, WEBHOOK_SECRET=" ".join([SECRET] * 3))
     assert SECRET not in said
 

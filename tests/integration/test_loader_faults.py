@@ -1,19 +1,14 @@
 """The loader when the connection, the server or the password fails: nothing is lost or comes twice, and one sentence says why."""
 
 import json
-import socket
 import tempfile
-import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from demo.postgres import Server, installations
-from tests.conftest import TEMPLATE, VERSIONS, Database, migrate
+from demo.postgres import Server
+from tests.conftest import Database
 from tests.loading import (
     assert_one_sentence,
     check_exactly_once,
@@ -30,95 +25,9 @@ from tests.loading import (
     wait_until,
     write,
 )
+from tests.proxy import Proxy
 
 SESSIONS = "from pg_stat_activity where application_name = 'pgsegments loader' and datname = current_database()"
-
-
-@pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that these tests may stop; the newest version only."""
-    home = tmp_path_factory.mktemp("own") / "pg"
-    server = Server(home, installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
-    server.start()
-    server.create_database(TEMPLATE)
-    migrate(server.environment(TEMPLATE))
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def own_database(own_server: Server) -> Iterator[Database]:
-    """A migrated database on a server that may be stopped; it runs again afterwards."""
-    name = f"test_{uuid.uuid4().hex}"
-    own_server.start()
-    own_server.create_database(name, template=TEMPLATE)
-    yield Database(own_server, name)
-    own_server.start()
-    own_server.drop_database(name)
-
-
-class Proxy:
-    """Stands between the loader and the server, and cuts the connection at every third COMMIT.
-
-    In turn: when the server has committed, and the loader does not hear of it; and before the server hears of it.
-    """
-
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.cuts = 0
-        self._server = str(server.socket / ".s.PGSQL.5432")
-        self._commits = count(1)
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(folder / ".s.PGSQL.5432"))
-        self._listening.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Accept no more."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                threading.Thread(target=self._relay, args=(client,), daemon=True).start()
-
-    def _relay(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
-            server.connect(self._server)
-            back = threading.Thread(target=pump, args=(server, client), daemon=True)
-            back.start()
-            while data := client.recv(65_536):
-                if data.endswith(b"COMMIT\0") and next(self._commits) % 3 == 0:
-                    self._cut(client, server, data, deliver=self.cuts % 2 == 0)
-                    break
-                server.sendall(data)
-            end(client, server)
-            back.join()
-
-    def _cut(self, client: socket.socket, server: socket.socket, data: bytes, *, deliver: bool) -> None:
-        self.cuts += 1
-        end(client)
-        if deliver:
-            server.sendall(data + b"X\0\0\0\4")
-            server.settimeout(30)
-            while server.recv(65_536):
-                pass  # until the server has committed and said good-bye
-
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Hand on what comes, to the end."""
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            with suppress(OSError):
-                sink.sendall(data)
-
-
-def end(*sockets: socket.socket) -> None:
-    """Shut connections down in both directions, which wakes whoever waits for them."""
-    for one in sockets:
-        with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from demo.calls import Answer as Reply
 from demo.webhook import Receiver
-from listener import webhook
 from listener.errors import BadEnvironment
 from listener.webhook import Answer, Call, Verdict, Webhook
 from tests.servers import drain, dripping, endless, over_tls, read_head, saying, serve

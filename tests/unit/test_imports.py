@@ -7,7 +7,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PURE = ["loader/event.py", "loader/ndjson.py", "loader/generate.py", "demo/fold.py"]
+PURE = [
+    "loader/event.py", "loader/ndjson.py", "loader/generate.py",
+    "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py",
+    "demo/fold.py",
+]  # fmt: skip
 IMPURE = {"psycopg", "click", "httpx", "rich", "time", "socket", "os", "select", "threading"}
 
 
@@ -27,14 +31,29 @@ def test_pure_modules_know_no_driver_and_no_clock(module: str) -> None:
     assert imports(ROOT / module) & IMPURE == set()
 
 
-def test_the_loader_imports_nothing_else_of_ours() -> None:
-    for path in (ROOT / "loader").glob("*.py"):
-        assert imports(path) & {"listener", "lake", "demo", "migrations", "tests", "benchmarks"} == set(), path
+@pytest.mark.parametrize("package", ["loader", "listener"])
+def test_a_package_imports_nothing_else_of_ours(package: str) -> None:
+    others = {path.parent.name for path in ROOT.glob("*/*.py")} | {"lake", "benchmarks", "tests"}
+    assert package in others
+    for path in (ROOT / package).glob("*.py"):
+        assert imports(path) & (others - {package}) == set(), path
 
 
-def test_only_the_command_line_knows_click() -> None:
-    knowing = [path.name for path in (ROOT / "loader").glob("*.py") if "click" in imports(path)]
-    assert knowing == ["cli.py"]
+@pytest.mark.parametrize(
+    ("package", "library", "module"),
+    [("loader", "click", "cli.py"), ("listener", "click", "cli.py"), ("listener", "httpx", "webhook.py")],
+)
+def test_only_one_module_knows(package: str, library: str, module: str) -> None:
+    knowing = [path.name for path in (ROOT / package).glob("*.py") if library in imports(path)]
+    assert knowing == [module]
+
+
+@pytest.mark.parametrize("module", ["pgoutput", "toggles", "outbox"])
+def test_pure_modules_import_pure_modules_alone(module: str) -> None:
+    """Of the listener's own, not even one that opens a socket for them."""
+    tree = ast.walk(ast.parse((ROOT / "listener" / f"{module}.py").read_text(encoding="utf-8")))
+    names = {node.module for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("listener")}
+    assert names <= {"listener.errors", "listener.pgoutput", "listener.toggles"}
 
 
 def test_the_oracle_shares_no_code_with_what_it_judges() -> None:
