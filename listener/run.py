@@ -265,8 +265,8 @@ class Session:
     async def _deliver_past(self) -> None:
         """Everything from before the slot, as far as it is not delivered yet."""
         say(Level.INFO, "delivering what was recorded before the slot was made")
-        recorded = pages(self.database, self.cursor, self.options.with_outcome)
-        async for batch in batches(recorded, self.options.max_documents, self.delivery):
+        recorded = pages(self.database, self.cursor)
+        async for batch in batches(recorded, self.options.with_outcome, self.options.max_documents, self.delivery):
             documents = [found.document for found in batch]
             await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
             if self.stopping.is_set():
