@@ -21,6 +21,9 @@ OUTCOMES = {"segment_toggles": ["left", "rejoined"], "segment_changes": ["left",
 PAGE = 20_000
 """About how many rows are read at a time."""
 
+ROWS = 500
+"""How many are made into documents before other work has its turn: the next page is asked for, the stream is kept alive."""
+
 BATCHES = """
 select arrival, batch_id, first_seq, last_seq, recorded_at
 from segment_batches
@@ -57,26 +60,28 @@ class Recorded(NamedTuple):
     document: bytes
 
 
-async def pages(database: Database, cursor: Cursor, with_outcome: bool) -> AsyncIterator[list[Recorded]]:
+async def pages(database: Database, cursor: Cursor) -> AsyncIterator[PGresult]:
     """What is after the cursor of the past, page after page."""
     arrival, seq = cursor.arrival, cursor.seq
     outcomes = OUTCOMES[cursor.publication]
     while pieces := [Piece(*row) for row in await database.run(lambda c: rows(c, BATCHES, arrival, cursor.snapshot))]:  # type: ignore[arg-type]  # noqa: B023
         for page in grouped(cut(pieces, arrival, seq)):
-            recorded = await database.run(lambda c: read(c, page, outcomes, with_outcome))  # noqa: B023
-            if recorded:
-                yield recorded
+            yield await database.run(lambda c: read(c, page, outcomes))  # noqa: B023
         arrival, seq = pieces[-1].arrival + 1, 0
 
 
-async def batches(pages: AsyncIterator[list[Recorded]], most: int, delivery: Delivery) -> AsyncGenerator[list[Recorded]]:
-    """The pages cut into what one call can hold; the next page is read while a batch is being delivered."""
+async def batches(
+    pages: AsyncIterator[PGresult], with_outcome: bool, most: int, delivery: Delivery
+) -> AsyncGenerator[list[Recorded]]:
+    """The pages cut into what one call can hold; the next page is read while the one before it is being delivered."""
     waiting: list[Recorded] = []
     coming = asyncio.ensure_future(anext(pages, None))
     try:
         while (page := await coming) is not None:
             coming = asyncio.ensure_future(anext(pages, None))
-            waiting += page
+            for first in range(0, page.ntuples, ROWS):
+                waiting += recorded(page, range(first, min(first + ROWS, page.ntuples)), with_outcome)
+                await asyncio.sleep(0)
             while len(waiting) >= most:
                 yield take(waiting, most, delivery.most_bytes)
         while waiting:
@@ -121,16 +126,22 @@ async def rows(connection: Connection, query: str, *values: object) -> list[tupl
     return await (await connection.execute(query.encode(), values)).fetchall()
 
 
-async def read(connection: Connection, page: list[Piece], outcomes: list[str], with_outcome: bool) -> list[Recorded]:
-    """The documents of a page. The values stay as the server wrote them, as they do in the stream."""
+async def read(connection: Connection, page: list[Piece], outcomes: list[str]) -> PGresult:
+    """The toggles of a page. The values stay as the server wrote them, as they do in the stream."""
     times = [piece.recorded_at for piece in page]
     seqs = min(piece.first_seq for piece in page), max(piece.last_seq for piece in page)
     columns = [list(column) for column in zip(*page, strict=True)]
     cursor = await connection.execute(TOGGLES.encode(), [*columns, outcomes, min(times), max(times), *seqs])  # type: ignore[type-var]
-    result = cast(PGresult, cursor.pgresult)
+    return cast(PGresult, cursor.pgresult)
+
+
+def recorded(page: PGresult, numbers: Iterable[int], with_outcome: bool) -> list[Recorded]:
+    """The documents of these rows of a page."""
+    columns = range(page.nfields)
+    value = page.get_value
     found = []
-    for number in range(result.ntuples):
-        arrival, *values = (result.get_value(number, column) for column in range(result.nfields))
+    for number in numbers:
+        arrival, *values = [value(number, column) for column in columns]
         row = Row(*values)  # type: ignore[arg-type]
         found.append(Recorded(int(arrival or b""), int(row.seq), document(row, with_outcome)))
     return found

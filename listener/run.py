@@ -285,8 +285,9 @@ class Session:
     async def _deliver_past(self) -> None:
         """Everything from before the slot, as far as it is not delivered yet."""
         say(Level.INFO, "delivering what was recorded before the slot was made")
-        recorded = pages(self.database, self.cursor, self.options.with_outcome)
-        async with aclosing(batches(recorded, self.options.max_documents, self.delivery)) as found:
+        recorded = pages(self.database, self.cursor)
+        cut = batches(recorded, self.options.with_outcome, self.options.max_documents, self.delivery)
+        async with aclosing(cut) as found:
             async for batch in found:
                 documents = [each.document for each in batch]
                 await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))

@@ -76,10 +76,10 @@ def event(event_id: bytes, occurred_at: bytes, key: bytes, value: bytes | None, 
 
 def timestamp(text: bytes) -> bytes:
     """RFC 3339 in UTC; a fraction of a second has six digits or is absent."""
-    if not (found := TIMESTAMP.fullmatch(text)):
+    if not TIMESTAMP.fullmatch(text):
         raise BadMessage
-    day, time = found.groups()
-    return b"%bT%bZ" % (day, padded(time.decode()).encode())
+    time = text[11:-3]
+    return b"%bT%bZ" % (text[:10], time if len(time) in (MICROSECONDS, SECONDS) else time.ljust(MICROSECONDS, b"0"))
 
 
 def padded(time: str) -> str:

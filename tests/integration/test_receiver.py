@@ -99,7 +99,11 @@ def test_compressed_bodies_are_counted_and_parsed() -> None:
         assert receiver.counters.documents == 2
 
 
-@pytest.mark.parametrize("body", [TWO, gzip.compress(TWO)[:-9], gzip.compress(TWO)[:12] + b"\xff" * 20, b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "body",
+    [TWO, gzip.compress(TWO)[:-9], gzip.compress(TWO)[:12] + b"\xff" * 20, b"\x1f\x8b"],
+    ids=["plain", "cut", "spoilt", "a head"],
+)
 def test_what_is_no_gzip_is_refused(body: bytes) -> None:
     with Receiver() as receiver:
         assert post(receiver, body, content_encoding="gzip") == 400
