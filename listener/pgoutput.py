@@ -13,14 +13,11 @@ from typing import NamedTuple
 
 from listener.errors import BadMessage
 
-XLOG_DATA = ord("w")
-KEEPALIVE = ord("k")
-INSERT = ord("I")
+XLOG_DATA = b"w"
+KEEPALIVE = b"k"
+INSERT = b"I"
 PAYLOAD = 25
 """Where an XLogData frame's message begins."""
-
-OID = slice(PAYLOAD + 1, PAYLOAD + 5)
-"""Where the frame of a row names its table."""
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -171,6 +168,6 @@ _DECODERS: dict[int, Callable[[bytes], Message]] = {
     ord("B"): _begin,
     ord("C"): _commit,
     ord("R"): _relation,
-    INSERT: _insert,
+    ord(INSERT): _insert,
     **dict.fromkeys(_IGNORED, _ignore),
 }

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from listener.errors import BadMessage, ForeignTable
-from listener.pgoutput import Insert, Relation, decode
+from listener.pgoutput import PAYLOAD, Insert, Relation, decode
 
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?)\+00")
 SECONDS = len("00:00:00")
@@ -114,9 +114,9 @@ _REMOVES = {"t": ',"remove":true', "f": ""}
 _REMOVED = {"f": ',"remove":true', "t": ""}
 
 
-def plain_document(message: bytes, with_outcome: bool) -> bytes | None:
+def plain_document(frame: str, with_outcome: bool) -> bytes | None:
     """The document of an Insert whose columns are Row's and whose strings need no escaping; None for any other."""
-    if not (found := _PLAIN.fullmatch(message.decode("latin-1"))):
+    if not (found := _PLAIN.fullmatch(frame, PAYLOAD)):
         return None
     (
         user_size, user, day, time, event_id, vendor, name_size, name, value_size, value, remove, outcome,
@@ -141,18 +141,18 @@ def plain_document(message: bytes, with_outcome: bool) -> bytes | None:
     return text.encode("latin-1")
 
 
-def reader(relation: Relation, with_outcome: bool) -> Callable[[bytes], bytes]:
-    """How to make documents of this relation's Insert messages."""
+def reader(relation: Relation, with_outcome: bool) -> Callable[[str], bytes]:
+    """How to make documents of the frames, as Latin-1, that hold this relation's Insert messages."""
     if not set(Row._fields) <= set(relation.columns):
         raise ForeignTable
     places = [relation.columns.index(name) for name in Row._fields]
 
-    def any_document(message: bytes) -> bytes:
-        insert = decode(message)
+    def any_document(frame: str) -> bytes:
+        insert = decode(frame[PAYLOAD:].encode("latin-1"))
         if not isinstance(insert, Insert) or insert.oid != relation.oid or len(insert.values) != len(relation.columns):
             raise BadMessage
         return document(Row(*(insert.values[place] for place in places)), with_outcome)  # type: ignore[arg-type]
 
     if relation.columns != Row._fields:
         return any_document
-    return lambda message: plain_document(message, with_outcome) or any_document(message)
+    return lambda frame: plain_document(frame, with_outcome) or any_document(frame)

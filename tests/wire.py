@@ -37,3 +37,8 @@ def relation(oid: int, schema: str, name: str, columns: Sequence[str]) -> bytes:
 def insert(oid: int, values: Sequence[bytes | None]) -> bytes:
     told = [b"n" if value is None else b"t" + number(len(value), 4) + value for value in values]
     return b"I" + number(oid, 4) + b"N" + number(len(values), 2) + b"".join(told)
+
+
+def frame(message: bytes) -> str:
+    """An XLogData frame around a message, as Latin-1."""
+    return "w" + "\0" * 24 + message.decode("latin-1")

@@ -1,7 +1,7 @@
 """Documents against an oracle of json and datetime alone; the fast path against the general one; bodies against their size."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from listener import toggles
 from listener.errors import BadMessage, ForeignTable
 from listener.pgoutput import Relation
-from listener.toggles import Row, body, document, fitting, plain_document, reader
+from listener.toggles import Row, body, document, fitting
 from tests import wire
 
 OID = 16389
@@ -23,6 +24,17 @@ LEFT = Row(b"7", b"1", b"u", NOON, ID, b"42", b"planes", None, b"t", b"left", PR
 """A removal after an addition with a value."""
 
 Pairs = list[tuple[str, Any]]
+
+
+def reader(relation: Relation, with_outcome: bool) -> Callable[[bytes], bytes]:
+    """How documents are made of messages."""
+    read = toggles.reader(relation, with_outcome)
+    return lambda message: read(wire.frame(message))
+
+
+def plain_document(message: bytes, with_outcome: bool) -> bytes | None:
+    """The document of a message by the fast path."""
+    return toggles.plain_document(wire.frame(message), with_outcome)
 
 
 def only_line(text: bytes) -> str:
