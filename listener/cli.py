@@ -22,6 +22,8 @@ from listener.webhook import parse_secret, parse_url
 
 Result = TypeVar("Result")
 
+SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 0.01, 3600
+
 MOST_SECRETS = 2
 """The one in use and, while it is being replaced, the next."""
 
@@ -35,6 +37,17 @@ def size(text: str) -> int:
     if not found or found[2] not in UNITS:
         raise click.BadParameter(f"{text!r} is no size: write it like 65536, 64KiB or 4MiB.")
     return int(found[1]) * UNITS[found[2]]
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, from a hundredth to an hour."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not SHORTEST_TIMEOUT <= found <= LONGEST_TIMEOUT:
+        raise click.BadParameter(f"{text!r} is not in the range of {SHORTEST_TIMEOUT} to {LONGEST_TIMEOUT} seconds.")
+    return found
 
 
 def slot_name(text: str) -> str:
@@ -98,7 +111,7 @@ def parsed_secrets(_context: click.Context, _parameter: click.Parameter, secrets
 @click.option("--max-bytes", type=size, default="4MiB", show_default=True, help="Largest body, before compression.")
 @click.option("--max-buffer", type=click.IntRange(1), default=50_000, show_default=True,
               help="Most documents that wait; then reading pauses.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(0, 3600, min_open=True), default=30, show_default=True,
+@click.option("--timeout", type=seconds, default="30", show_default=True,
               help="Seconds that a call may take.")  # fmt: skip
 @click.option("--gzip", "compress", is_flag=True, help="Compress the bodies.")
 @click.option("--secret", "secrets", multiple=True, envvar="WEBHOOK_SECRET", show_envvar=True, callback=parsed_secrets,

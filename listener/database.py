@@ -15,6 +15,7 @@ from listener.errors import (
     NoDatabase,
     NoPublication,
     NoReplication,
+    NoStream,
     NotAllowed,
     NotLogical,
     NotMigrated,
@@ -55,12 +56,21 @@ OPTIONS = {
 _AWAY = ("08", "53", "57P", "58")
 
 
-async def connect(**options: str) -> Connection:
+async def connect() -> Connection:
     """Connect as psql would; raise NoDatabase with libpq's own words where that fails."""
+    return await _connect(NoDatabase)
+
+
+async def connect_to_stream() -> Connection:
+    """Connect for replication; raise NoStream where that fails. Values come as they do in the sessions of `Database`."""
+    return await _connect(NoStream, replication="database", options="-c datestyle=ISO -c timezone=UTC")
+
+
+async def _connect(failure: type[NoDatabase], **options: str) -> Connection:
     try:
         return await psycopg.AsyncConnection.connect(**OPTIONS | options)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
-        raise NoDatabase(f"{NoDatabase()} ({words(error)})") from None
+        raise failure(f"{failure()} ({words(error)})") from None
 
 
 def words(error: psycopg.Error) -> str:
@@ -134,13 +144,18 @@ async def check_migrated(connection: Connection) -> None:
 async def check(connection: Connection, publication: str) -> None:
     """Raise unless the database is migrated far enough, the server's log can be streamed and the role may."""
     await check_migrated(connection)
-    if await one(connection, SAME_SERVER) is None:
-        raise WrongServer
+    await check_server(connection)
     if await one(connection, "show wal_level") != ("logical",):
         raise NotLogical
     if await one(connection, "select from pg_roles where rolname = current_user and (rolreplication or rolsuper)") is None:
         raise NoReplication
     await check_publication(connection, publication)
+
+
+async def check_server(connection: Connection) -> None:
+    """Raise unless the database was made on this server, or adopted by it."""
+    if await one(connection, SAME_SERVER) is None:
+        raise WrongServer
 
 
 async def check_publication(connection: Connection, name: str) -> None:

@@ -7,7 +7,7 @@ refused, or wait for somebody to mend the receiver. There is one call at a time.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random, SystemRandom
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from listener.cursor import DeadLetter
 from listener.errors import PoisonDocument
@@ -28,6 +28,16 @@ Record = Callable[[int, Sequence[DeadLetter]], Awaitable[None]]
 """Takes note that the next so many documents are done with, these of them as dead letters, before anything else is posted."""
 
 
+class Keeper(Protocol):
+    """Whoever has the slot, and so the right to post."""
+
+    async def hold(self) -> None:
+        """Return when the slot is certainly held, or when stopping."""
+
+    def answered(self, answer: Answer) -> None:
+        """Take note of an answer."""
+
+
 class Outcome(NamedTuple):
     """The last answer to a call, and how long it took in seconds."""
 
@@ -38,15 +48,13 @@ class Outcome(NamedTuple):
 class Delivery:
     """Posts to one webhook until `stopping` is set; `most_bytes` shrinks when the receiver finds a body too large."""
 
-    def __init__(
-        self, webhook: Webhook, most_bytes: int, stop_on_poison: bool, stopping: asyncio.Event, tell: Callable[[Answer], None]
-    ) -> None:
+    def __init__(self, webhook: Webhook, most_bytes: int, stop_on_poison: bool, stopping: asyncio.Event, keeper: Keeper) -> None:
         self.most_bytes = most_bytes
         self.calling = False
         self._webhook = webhook
         self._stop_on_poison = stop_on_poison
         self._stopping = stopping
-        self._tell = tell
+        self._keeper = keeper
         self._random: Random = SystemRandom()
         self._pause: float | None = None
         self._refused = 0
@@ -91,12 +99,15 @@ class Delivery:
         """Post until the answer is about the documents: for ever, because only the receiver can end it. None when stopping."""
         loop = asyncio.get_running_loop()
         while True:
+            await self._keeper.hold()
+            if self._stopping.is_set():
+                return None
             began = loop.time()
             self.calling = True
             answer = await self._webhook.post(call)
             self.calling = False
             outcome = Outcome(answer, loop.time() - began)
-            self._tell(answer)
+            self._keeper.answered(answer)
             if answer.verdict not in WAITS:
                 return outcome
             self._pause = wait_for(answer, self._pause, self._random)

@@ -26,6 +26,10 @@ class NoDatabase(ListenerError):
     """The database cannot be reached: set PGHOST, PGDATABASE, … as for psql."""
 
 
+class NoStream(NoDatabase):
+    """The server refuses to stream its log: see that pg_hba.conf lets the role in, and that it has the attribute REPLICATION."""
+
+
 class NotMigrated(ListenerError):
     """The database has no tables for the listener, or older ones: run alembic upgrade head first."""
 
@@ -49,6 +53,11 @@ class WrongServer(ListenerError):
 
 class NoPublication(ListenerError):
     """The publication does not exist in this database, so nothing would come: run alembic upgrade head, or choose another."""
+
+
+class PublicationMade(ListenerError):
+    """The publication did not exist when part of the log was written, so that part cannot be streamed: run listener drop, then
+    start the listener with --from start to deliver everything again, or with --from now."""
 
 
 class OtherPublication(ListenerError):
@@ -85,7 +94,7 @@ class ForeignTable(ListenerError):
 
 
 class StoppedWaiting(ListenerError):
-    """Told to stop while the server was away, so the last call's documents may come again; nothing is lost."""
+    """Told to stop, but the database took no note of the last call in time, so its documents may come again; nothing is lost."""
 
 
 class PoisonDocument(ListenerError):

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import ExecStatus
 
-from listener.database import Connection, connect, only
+from listener.database import Connection, connect_to_stream, only
 from listener.errors import BadMessage, NoPublication, SlotGone
 from listener.outbox import Outbox
 from listener.pgoutput import (
@@ -55,8 +55,8 @@ class Replication:
 
     @classmethod
     async def open(cls) -> "Replication":
-        """Connect; the text form of values follows the session's settings."""
-        connection = await connect(replication="database", options="-c datestyle=ISO -c timezone=UTC")
+        """Connect, and ask what the server is."""
+        connection = await connect_to_stream()
         try:
             system_identifier, timeline, *_ = await only(connection, "IDENTIFY_SYSTEM")
             (timeout,) = await only(connection, "select setting from pg_settings where name = 'wal_sender_timeout'")
@@ -99,6 +99,11 @@ class Stream:
         self._told_at = 0.0
         self._unpublished = False
         self._abandoned = False
+        self._ready = asyncio.Event()
+        self.pid = self._pgconn.backend_pid
+        """The server process that holds the slot."""
+        self.heard_at = asyncio.get_running_loop().time()
+        """When the server was heard last, by the loop's clock."""
         self.dense = False
         """Whether there is more to read than is taken in one turn."""
         self._connection.add_notice_handler(self._notice)
@@ -111,17 +116,18 @@ class Stream:
         """Read without end, as long as there is room; raises StreamEnded or OperationalError when the connection is lost."""
         while True:
             await room.wait()
+            await (asyncio.sleep(0) if self.dense else self._readable())
             if self._abandoned:
                 raise StreamEnded
-            await (asyncio.sleep(0) if self.dense else self._readable())
             try:
                 self._take_what_came(room)
             finally:
                 arrived.set()
 
     def abandon(self) -> None:
-        """Read no more: whoever waits for room is to find the stream ended."""
+        """Read no more: whoever does, or waits for room, is to find the stream ended."""
         self._abandoned = True
+        self._ready.set()
 
     def acknowledge(self) -> None:
         """Tell how far delivery has come, and that more is on its way, if it is."""
@@ -148,11 +154,12 @@ class Stream:
             self._pgconn.flush()
 
     async def _readable(self) -> None:
+        if not self._abandoned:
+            self._ready.clear()
         loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(self._pgconn.socket, ready.set)
+        loop.add_reader(self._pgconn.socket, self._ready.set)
         try:
-            await ready.wait()
+            await self._ready.wait()
         finally:
             loop.remove_reader(self._pgconn.socket)
 
@@ -164,6 +171,8 @@ class Stream:
             if not (count := self._take() or self._take()):
                 break
             taken += count
+        if taken:
+            self.heard_at = asyncio.get_running_loop().time()
         if self.outbox.full:
             room.clear()
         else:

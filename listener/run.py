@@ -17,9 +17,9 @@ from psycopg import errors
 
 from listener import slot
 from listener.cursor import Cursor, DeadLetter, save
-from listener.database import Database, check, only, words
+from listener.database import Database, check, check_publication, only, words
 from listener.delivery import Delivery, happened
-from listener.errors import NoDatabase, SlotBusy, StoppedWaiting
+from listener.errors import NoDatabase, NoPublication, PublicationMade, SlotBusy, StoppedWaiting
 from listener.log import Level, say
 from listener.outbox import Outbox, Position
 from listener.past import Recorded, batches, pages
@@ -31,6 +31,9 @@ TICK = 0.1
 
 SAVE_EVERY = 1.0
 """Seconds: what is lost of the cursor when listener and server die together."""
+
+HEARD_WITHIN = 1.0
+"""Seconds since the last word of the stream after which it is worth asking whether the slot is still ours."""
 
 RESTARTS = 3
 """How often the server may be found gone, right after it was there, while waiting for the slot."""
@@ -91,7 +94,7 @@ class Session:
         self.database = database
         self.webhook = webhook
         self.stopping = stopping
-        self.delivery = Delivery(webhook, options.max_bytes, options.stop_on_poison, stopping, self._answered)
+        self.delivery = Delivery(webhook, options.max_bytes, options.stop_on_poison, stopping, self)
         self.room = asyncio.Event()
         self.arrived = asyncio.Event()
         self.connected = asyncio.Event()
@@ -113,6 +116,9 @@ class Session:
             await self._run()
         except BaseExceptionGroup as group:
             error = innermost(group)
+            if isinstance(error, NoPublication):
+                await self.database.run(lambda c: check_publication(c, self.options.publication))
+                raise PublicationMade from None
             if not isinstance(error, Restart):
                 raise error from None
             return False
@@ -201,6 +207,7 @@ class Session:
     async def _check(self, replication: Replication) -> None:
         """Is it the server that it was? A promoted standby may lack what this listener has seen."""
         await self.database.run(lambda c: slot.check_server(c, replication.system_identifier))
+        await self.database.run(lambda c: check_publication(c, self.options.publication))
         if self.timeline not in (None, replication.timeline):
             raise Restart
         self.timeline = replication.timeline
@@ -219,6 +226,7 @@ class Session:
             await self.stream.close()
             self.stream = await self._open_again()
             self.connected.set()
+            self.arrived.set()
             self.stream.acknowledge()  # what was said to the lost one may not have arrived
 
     async def _open_again(self) -> Stream:
@@ -266,6 +274,27 @@ class Session:
         while self.stream.dense and len(self.outbox) < most and not self.stopping.is_set():
             self.arrived.clear()
             await self.arrived.wait()
+
+    async def hold(self) -> None:
+        """Return when the slot is certainly ours, or when stopping: who has lost it to a standby must not post any more."""
+        while not self.stopping.is_set():
+            if self.connected.is_set() and await self._still_ours():
+                return
+            self.arrived.clear()
+            await self.arrived.wait()
+
+    async def _still_ours(self) -> bool:
+        """Whether the stream is alive: it was just now, or the server says so."""
+        now = asyncio.get_running_loop().time()
+        if now - self.stream.heard_at < HEARD_WITHIN:
+            return True
+        found = await self.database.run(lambda c: slot.find(c, self.options.slot))
+        if found and found.active_pid == self.stream.pid:
+            self.stream.heard_at = now
+            return True
+        self.stream.abandon()
+        self.room.set()
+        return False
 
     async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents are done with: make sure that they do not come again, whoever dies now."""
@@ -342,7 +371,7 @@ class Session:
     async def _save(self, durable: bool = True) -> None:
         await self.database.run(lambda c: save(c, self.cursor, durable))
 
-    def _answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer) -> None:
         """Take note of the last call, for listener status."""
         self.cursor.called_at, self.cursor.answer = datetime.now(UTC), str(answer)
         self.cursor.changed = True

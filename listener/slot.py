@@ -9,7 +9,7 @@ from typing import NamedTuple
 from psycopg import errors, sql
 
 from listener.cursor import Cursor, load, save
-from listener.database import Connection, Database, check_publication, connect, one, only
+from listener.database import Connection, Database, check_publication, connect_to_stream, one, only
 from listener.errors import NoSuchSlot, OtherPublication, SlotBusy, SlotForeign, SlotGone, WrongServer
 from listener.log import Level, say
 from listener.outbox import Position
@@ -83,6 +83,7 @@ async def prepare(database: Database, name: str, publication: str, whole_past: b
         if slot:
             found = Cursor(name, publication, Position(slot.confirmed_lsn))
             await database.run(lambda c: save(c, found))
+            say(Level.INFO, "the slot was there without a cursor; going on where it stands", slot=name)
             return False
         await create(database, Cursor(name, publication, past="wanted" if whole_past else "none"))
         return True
@@ -106,7 +107,7 @@ async def only_one(database: Database, name: str, wait: bool) -> AsyncIterator[N
 async def create(database: Database, cursor: Cursor) -> None:
     """Make the slot. The cursor is written first, so that a slot whose maker was killed is known for what it is."""
     await database.run(lambda c: save(c, cursor))
-    replication = await connect(replication="database")
+    replication = await connect_to_stream()
     try:
         lsn, exported = await made(database, replication, cursor.slot)
         cursor.position, cursor.committed_at = Position(lsn), None if cursor.past == "wanted" else datetime.now(UTC)

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from typing import NamedTuple
 
-from listener.database import Connection, only
+from listener.database import Connection, check_server, only
 from listener.past import OUTCOMES
 
 PATIENCE = 2.0
@@ -63,6 +63,7 @@ class Status(NamedTuple):
 
 async def statuses(connection: Connection) -> list[Status]:
     """Every slot of this database that a listener has, or could have."""
+    await check_server(connection)
     rows = await (await connection.execute(SLOTS.encode())).fetchall()
     return [await status(connection, slot) for (slot,) in rows]
 

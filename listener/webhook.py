@@ -241,6 +241,8 @@ def parse_url(text: str) -> httpx.URL:
     """An http or https URL with a host, and a port that there is."""
     try:
         url = httpx.URL(text)
+        if not text.isprintable() or " " in text:
+            raise BadURL
     except (httpx.InvalidURL, ValueError):
         raise BadURL from None
     if url.scheme not in {"http", "https"} or not url.host or url.port not in PORTS:

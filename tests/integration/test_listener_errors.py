@@ -7,12 +7,13 @@ import pytest
 
 from demo.postgres import Server, installations
 from demo.webhook import Receiver
-from tests.conftest import TEMPLATE, VERSIONS, Database, migrate
+from tests.conftest import ROOT, TEMPLATE, VERSIONS, Database, migrate
 from tests.listening import LISTENER, await_log, catch_up, expected, listen, listening
 from tests.loading import assert_one_sentence, execute, newest, wait_until
 from tests.toggling import await_sent, commit, flips
 
 URL = ("run", "--url", "http://127.0.0.1:9/", "--until-caught-up")
+CREATE_PUBLICATION = (ROOT / "migrations/sql/segment_publications_v01.sql").read_text().partition(";")[0]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the specification's example
 
 
@@ -99,6 +100,13 @@ def test_a_publication_dropped_while_running(database: Database) -> None:
             assert log.splitlines()[-1].startswith("Error: The publication does not exist")
             assert "Traceback" not in log
         assert receiver.received() == expected(flips(8))
+        execute(database, CREATE_PUBLICATION)
+        assert_refused(
+            database, "did not exist when", "listener drop", arguments=("run", "--url", receiver.url, "--until-caught-up")
+        )
+        assert listen(database, "drop").returncode == 0
+        catch_up(database, receiver, "--from", "start")
+        assert receiver.received() == expected(flips(8)) + expected(flips(16))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +120,8 @@ def test_a_publication_dropped_while_running(database: Database) -> None:
         (("--max-bytes", "0"), "4MiB", 2),
         (("--max-documents", "0"), "range", 2),
         (("--timeout", "0"), "range", 2),
+        (("--timeout", "nan"), "range", 2),
+        (("--url", "http://exa mple/"), "names no host", 1),
         (("--slot", "Slot!"), "no slot's name", 2),
         (("--slot", "x" * 64), "no slot's name", 2),
         (("--from", "yesterday"), "now", 2),

@@ -1,5 +1,7 @@
 """The listener when anything dies: every toggle comes, in order, and only what a call in flight held may come again."""
 
+import signal
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -325,6 +327,37 @@ def test_a_second_listener_takes_over_from_a_living_one(database: Database, stre
             second.stop()
         check_delivered(database, receiver.received()[:200] + elsewhere.received())
         assert len(receiver.received()) == 300
+
+
+@newest
+def test_a_listener_that_slept_through_a_takeover_posts_no_more(database: Database) -> None:
+    """Waiting to repeat a call it is stopped, loses the slot to a standby, and goes on: the repetition is not made."""
+    make_slot(database)
+    record(database, toggling(60, 3), 20)
+    due: list[float] = []
+
+    def answer(_call: Call) -> Answer:
+        if due:
+            return Answer()
+        due.append(time.monotonic() + 2)
+        return Answer(503, {"retry-after": "1"})
+
+    with Receiver(answer=answer, keep=True) as receiver, Posting(database, receiver, "--wait") as first:
+        first.says("to be tried again")
+        with Posting(database, receiver, "--wait") as second:
+            first.process.send_signal(signal.SIGSTOP)
+            database.fetch(
+                "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = %s", database.name
+            )
+            wait_until(lambda: len(receiver.received()) >= len(expected(arrived(database))))
+            wait_until(lambda: time.monotonic() > due[0])
+            calls = len(receiver.calls)
+            first.process.send_signal(signal.SIGCONT)
+            first.says("standing by")
+            assert len(receiver.calls) == calls
+            second.stop()
+            first.stop()
+        check_delivered(database, receiver.received())
 
 
 def test_a_listener_stands_by_while_the_server_restarts(own_database: Database) -> None:
