@@ -13,7 +13,8 @@ from tests.loading import assert_one_sentence, execute, newest, wait_until
 from tests.toggling import await_sent, commit, flips
 
 URL = ("run", "--url", "http://127.0.0.1:9/", "--until-caught-up")
-CREATE_PUBLICATION = (ROOT / "migrations/sql/segment_publications_v01.sql").read_text().partition(";")[0]
+PUBLICATIONS = (ROOT / "migrations/sql/segment_publications_v01.sql").read_text().split("create publication")
+CREATE_PUBLICATION = f"create publication{PUBLICATIONS[1]}"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the specification's example
 
 
