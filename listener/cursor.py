@@ -19,10 +19,12 @@ SAVE = """
 insert into webhook_cursors (
   slot, publication, lsn, commit_lsn, documents,
   past, past_snapshot, past_arrival, past_seq, committed_at, delivered, called_at, answer
-) values (
-  %(slot)s, %(publication)s, '0/0'::pg_lsn + %(lsn)s::numeric, '0/0'::pg_lsn + nullif(%(commit_lsn)s, 0)::numeric, %(documents)s,
-  %(past)s, %(snapshot)s, %(arrival)s, %(seq)s, %(committed_at)s, %(delivered)s, %(called_at)s, %(answer)s
 )
+select
+  %(slot)s, %(publication)s, '0/0'::pg_lsn + %(lsn)s::numeric, '0/0'::pg_lsn + nullif(%(commit_lsn)s, 0)::numeric, %(documents)s,
+  %(past)s, %(snapshot)s::pg_snapshot, %(arrival)s, %(seq)s, %(committed_at)s::timestamptz, %(delivered)s,
+  %(called_at)s::timestamptz, %(answer)s
+from (select set_config('synchronous_commit', coalesce(%(synchronous)s, current_setting('synchronous_commit')), true) offset 0) s
 on conflict (slot) do update set
   publication = excluded.publication,
   lsn = excluded.lsn,
@@ -97,13 +99,14 @@ async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> 
     """
     lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
     values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents}
+    values["synchronous"] = None if durable else "off"
     letters = tuple(cursor.letters)
     cursor.changed = not durable
-    async with connection.transaction():
-        if not durable:
-            await connection.execute("set local synchronous_commit = off")
-        if letters:
+    if letters:
+        async with connection.transaction():
             await connection.execute(SET_ASIDE, columns(cursor.slot, letters))
+            await connection.execute(SAVE, values)
+    else:
         await connection.execute(SAVE, values)
     del cursor.letters[: len(letters)]
 

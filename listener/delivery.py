@@ -61,9 +61,10 @@ class Delivery:
 
     async def deliver(self, documents: Sequence[bytes], record: Record) -> None:
         """Return when all are done with, or when stopping."""
-        while documents and not self._stopping.is_set():
-            count = fitting(documents, len(documents), self.most_bytes)
-            documents = documents[await self._work_through(documents[:count], record) :]
+        part = documents
+        while part and not self._stopping.is_set():
+            documents = documents[await self._work_through(part, record) :]
+            part = documents[: fitting(documents, len(documents), self.most_bytes)]
 
     async def _work_through(self, documents: Sequence[bytes], record: Record) -> int:
         """Post all, in smaller parts where they are refused; return how many are done with."""

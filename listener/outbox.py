@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from listener.errors import SlotMoved
@@ -46,7 +46,7 @@ class Outbox:
         self._received = 0
         self._delivered = 0
         self._bytes = 0
-        self._documents: deque[bytes] = deque()
+        self._documents: list[bytes] = []
         self._transactions: deque[Transaction] = deque()
         self._skip = 0
         self._passing = False
@@ -125,12 +125,12 @@ class Outbox:
         fits = fitting(self._documents, most_documents, most_bytes)
         whole = max(takewhile(lambda count: count <= fits, self._whole()), default=0)
         more = fits < len(self._documents) or fits == most_documents or self.full
-        return list(islice(self._documents, whole or (fits if more else 0)))
+        return self._documents[: whole or (fits if more else 0)]
 
     def delivered(self, count: int) -> None:
         """The first `count` documents are done with."""
-        for _ in range(count):
-            self._bytes -= len(self._documents.popleft())
+        self._bytes -= sum(map(len, self._documents[:count]))
+        del self._documents[:count]
         self._delivered += count
         self._settle()
 

@@ -36,6 +36,10 @@ FRAME, ROW = XLOG_DATA.decode(), INSERT.decode()
 OID = slice(PAYLOAD + 1, PAYLOAD + 5)
 """Where the frame of a row names its table."""
 
+FEW = 50
+MOMENT = 0.002
+"""Seconds after which to look again when more than a few messages came: there are more then, and each look costs."""
+
 LONGEST_SILENCE = 10.0
 """Seconds between status updates, at most."""
 
@@ -104,8 +108,6 @@ class Stream:
         """The server process that holds the slot."""
         self.heard_at = asyncio.get_running_loop().time()
         """When the server was heard last, by the loop's clock."""
-        self.dense = False
-        """Whether there is more to read than is taken in one turn."""
         self._connection.add_notice_handler(self._notice)
 
     async def close(self) -> None:
@@ -114,13 +116,14 @@ class Stream:
 
     async def read(self, room: asyncio.Event, arrived: asyncio.Event) -> None:
         """Read without end, as long as there is room; raises StreamEnded or OperationalError when the connection is lost."""
+        taken = 0
         while True:
             await room.wait()
-            await (asyncio.sleep(0) if self.dense else self._readable())
+            await (asyncio.sleep(MOMENT * (taken < FRAMES)) if taken > FEW else self._readable())
             if self._abandoned:
                 raise StreamEnded
             try:
-                self._take_what_came(room)
+                taken = self._take_what_came(room)
             finally:
                 arrived.set()
 
@@ -163,10 +166,9 @@ class Stream:
         finally:
             loop.remove_reader(self._pgconn.socket)
 
-    def _take_what_came(self, room: asyncio.Event) -> None:
+    def _take_what_came(self, room: asyncio.Event) -> int:
         """Take messages until there are none, or enough. None must be seen twice: TLS may hold back what has left the socket."""
         taken = 0
-        self.dense = False
         while taken < FRAMES and not self.outbox.full:
             if not (count := self._take() or self._take()):
                 break
@@ -175,8 +177,7 @@ class Stream:
             self.heard_at = asyncio.get_running_loop().time()
         if self.outbox.full:
             room.clear()
-        else:
-            self.dense = taken >= FRAMES
+        return taken
 
     def _take(self) -> int:
         """Take the messages of one read from the socket."""

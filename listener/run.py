@@ -32,6 +32,13 @@ TICK = 0.1
 SAVE_EVERY = 1.0
 """Seconds: what is lost of the cursor when listener and server die together."""
 
+MANY = 1000
+"""So many documents wait before it is asked whether more are about to come."""
+
+MOMENT = 0.002
+DENSE = 40_000
+"""Documents a second; who gets as many is catching up."""
+
 HEARD_WITHIN = 1.0
 """Seconds since the last word of the stream after which it is worth asking whether the slot is still ours."""
 
@@ -269,11 +276,12 @@ class Session:
             await self._save()
 
     async def _gathered(self) -> None:
-        """Wait while so much comes in that the next call will be larger in a moment: many small ones would cost more."""
+        """Wait while so much comes in that the next call will be far larger in a moment: many small ones would cost more."""
         most = min(self.options.max_documents, self.options.max_buffer)
-        while self.stream.dense and len(self.outbox) < most and not self.stopping.is_set():
-            self.arrived.clear()
-            await self.arrived.wait()
+        while MANY <= (waiting := len(self.outbox)) < most and not (self.outbox.full or self.stopping.is_set()):
+            await asyncio.sleep(MOMENT)
+            if len(self.outbox) - waiting < DENSE * MOMENT:
+                break
 
     async def hold(self) -> None:
         """Return when the slot is certainly ours, or when stopping: who has lost it to a standby must not post any more."""

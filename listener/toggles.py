@@ -6,8 +6,8 @@ query. A document is JSON in UTF-8 on one line.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, islice
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
@@ -45,9 +45,12 @@ def body(documents: Sequence[bytes]) -> bytes:
     return BRACKETS[:1] + SEPARATOR.join(documents) + BRACKETS[1:]
 
 
-def fitting(documents: Iterable[bytes], most_documents: int, most_bytes: int) -> int:
+def fitting(documents: Sequence[bytes], most_documents: int, most_bytes: int) -> int:
     """How many of the documents fit into one body; at least one, if there is one."""
-    sizes = list(accumulate(map(len, islice(documents, most_documents)), initial=len(BRACKETS)))[1:]
+    first = documents[:most_documents]
+    if sum(map(len, first)) + len(SEPARATOR) * len(first) + len(BRACKETS) <= most_bytes:
+        return len(first)
+    sizes = list(accumulate(map(len, first), initial=len(BRACKETS)))[1:]
     found = bisect_right(range(len(sizes)), most_bytes, key=lambda last: sizes[last] + len(SEPARATOR) * last)
     return found or min(1, len(sizes))
 
