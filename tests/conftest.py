@@ -150,7 +150,7 @@ def drop(server: Server, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that the module's tests may stop; the newest version only."""
+    """A server that the module's tests may stop and set; the newest version only."""
     home = tmp_path_factory.mktemp("own") / "pg"
     server = Server(home, installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
     server.start()
@@ -162,13 +162,24 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def own_database(own_server: Server) -> Iterator[Database]:
-    """A migrated database on a server that may be stopped; it runs again afterwards."""
+    """A migrated database on a server that may be stopped and set; it runs again afterwards, with its settings of before."""
     name = f"test_{uuid.uuid4().hex}"
     own_server.start()
     own_server.create_database(name, template=TEMPLATE)
     yield Database(own_server, name)
     own_server.start()
+    restore_settings(own_server)
     own_server.drop_database(name)
+
+
+def restore_settings(server: Server) -> None:
+    """Undo what was set by alter system; what it set may need a restart, and so its undoing."""
+    with server.connect("postgres", autocommit=True) as connection:
+        if not connection.execute("select from pg_file_settings where sourcefile like '%auto.conf'").fetchall():
+            return
+        connection.execute("alter system reset all")
+    server.stop()
+    server.start()
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
 """What stops a listener: one sentence that says what to do, exit code 1, and nothing is lost."""
 
-import uuid
-from collections.abc import Iterator
-
 import pytest
 
-from demo.postgres import Server, installations
 from demo.webhook import Receiver
-from tests.conftest import ROOT, TEMPLATE, VERSIONS, Database, migrate
+from tests.conftest import ROOT, Database, migrate
 from tests.listening import LISTENER, await_log, catch_up, expected, listen, listening
 from tests.loading import assert_one_sentence, execute, newest, wait_until
 from tests.toggling import await_sent, commit, flips
@@ -143,25 +139,6 @@ def test_bad_secrets_in_the_environment(database: Database) -> None:
     assert "s3cr3t" not in assert_refused(database, "24 to 64 bytes", WEBHOOK_SECRET="whsec_s3cr3t")  # noqa: S106
     said = assert_refused(database, "two secrets at most", code=2, WEBHOOK_SECRET=" ".join([SECRET] * 3))
     assert SECRET not in said
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose settings a test may change; the newest version only."""
-    server = Server(tmp_path_factory.mktemp("own") / "pg", installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
-    server.start()
-    server.create_database(TEMPLATE)
-    migrate(server.environment(TEMPLATE))
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def own_database(own_server: Server) -> Database:
-    """A migrated database of it."""
-    name = f"test_{uuid.uuid4().hex}"
-    own_server.create_database(name, template=TEMPLATE)
-    return Database(own_server, name)
 
 
 def test_a_server_whose_log_cannot_be_streamed(own_database: Database) -> None:

@@ -1,41 +1,13 @@
 """The past, where a commit is in the log but no session sees it yet, as it is while a synchronous standby is waited for."""
 
-import uuid
-from collections.abc import Iterator
 from threading import Thread
 
-import pytest
-
-from demo.postgres import Server, installations
 from demo.webhook import Receiver
-from tests.conftest import TEMPLATE, VERSIONS, Database, migrate
+from tests.conftest import Database
 from tests.events import arrived
 from tests.listening import expected, listening, stop
 from tests.loading import ROLE, execute, wait_until
 from tests.toggling import await_received, commit, flips, write, xid
-
-
-@pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose settings these tests may change; the newest version only."""
-    server = Server(tmp_path_factory.mktemp("own") / "pg", installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
-    server.start()
-    server.create_database(TEMPLATE)
-    migrate(server.environment(TEMPLATE))
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def own_database(own_server: Server) -> Iterator[Database]:
-    """A migrated database of it."""
-    name = f"test_{uuid.uuid4().hex}"
-    own_server.create_database(name, template=TEMPLATE)
-    yield Database(own_server, name)
-    execute(Database(own_server, "postgres"), "alter system reset all")
-    execute(Database(own_server, "postgres"), "select pg_reload_conf()")
-    own_server.drop_database(name)
-
 
 WAITED_FOR = "select from pg_locks where locktype = 'transactionid' and not granted and transactionid = %s::text::xid"
 WAITS_FOR_STANDBY = "select from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()"
