@@ -169,6 +169,7 @@ def test_a_slot_made_by_hand(database: Database) -> None:
         assert receiver.received() == expected(flips(56))[12:]
 
 
+@newest
 @pytest.mark.parametrize("limit", [("--max-documents", "100"), ("--max-bytes", "30KiB")])
 def test_calls_end_with_transactions_where_they_fit(database: Database, limit: tuple[str, str]) -> None:
     """Of 30 documents each, and one of 250."""
@@ -202,6 +203,7 @@ def test_a_document_larger_than_a_call_goes_alone(database: Database) -> None:
     assert [call.count for call in receiver.calls] == [1] * 8
 
 
+@newest
 def test_a_slow_receiver_gets_few_large_calls_and_a_fast_one_small_ones(database: Database) -> None:
     gate = Gate()
     with Receiver(keep=True, answer=gate) as receiver, listening(database, receiver) as listener:
@@ -265,6 +267,7 @@ def test_until_caught_up_ends_while_others_commit(database: Database) -> None:
     assert receiver.received() == expected(arrived(database))
 
 
+@newest
 @pytest.mark.parametrize("size", [700, 1])
 def test_more_than_the_buffer_holds(database: Database, size: int) -> None:
     """Reading pauses and goes on; one transaction that does not fit and many that do not."""

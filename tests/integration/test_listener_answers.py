@@ -179,6 +179,7 @@ def phrase(status: int) -> str:
     return {400: "Bad Request", 422: "Unprocessable Entity"}[status]
 
 
+@newest
 @pytest.mark.parametrize("seed", range(4))
 def test_only_the_poison_is_set_aside(database: Database, seed: int) -> None:
     stream, status = seed % 2 == 0, 400 if seed < 2 else 422

@@ -140,6 +140,7 @@ def test_server_and_listener_die_together(own_database: Database, size: int) -> 
         assert not {document["event"] for document in received[:960]} & {document["event"] for document in received[960:]}
 
 
+@newest
 def test_the_receiver_stops_and_starts(database: Database) -> None:
     make_slot(database)
     record(database, toggling(2_000, 40), 7)

@@ -160,6 +160,7 @@ def test_a_new_slot_that_waits_says_for_whom(database: Database) -> None:
         assert receiver.received() == expected(flips(16))[-8:]
 
 
+@newest
 def test_told_to_stop_while_the_slot_waits(database: Database) -> None:
     with Receiver() as receiver, database.connect(ROLE) as connection:
         write(connection, flips(8))
@@ -169,6 +170,7 @@ def test_told_to_stop_while_the_slot_waits(database: Database) -> None:
             assert database.fetch("select from pg_replication_slots where slot_name = %s", database.name) == []
 
 
+@newest
 def test_told_to_stop_within_the_past(database: Database) -> None:
     commit(database, flips(404))
     gate = Gate(after=1)

@@ -17,6 +17,7 @@ from tests.toggling import Gate, await_received, commit, flips
 SECRETS = [f"whsec_{base64.b64encode(bytes([number] * 32)).decode()}" for number in (1, 2)]
 
 
+@newest
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_told_to_stop_within_a_call(database: Database, number: signal.Signals) -> None:
     """The call is waited for and counts; the next listener begins after it."""

@@ -30,6 +30,7 @@ def status(database: Database) -> dict[str, object]:
     return found
 
 
+@newest
 def test_a_busy_slot(database: Database) -> None:
     with Receiver() as receiver, listening(database, receiver) as listener:
         await_log(listener, "listening")
@@ -39,6 +40,7 @@ def test_a_busy_slot(database: Database) -> None:
         stop(listener)
 
 
+@newest
 def test_standing_by(database: Database) -> None:
     """It says so, takes over from a listener that is killed, and loses nothing."""
     with Receiver(keep=True) as receiver, listening(database, receiver) as first:
@@ -92,6 +94,7 @@ def test_a_slot_that_is_gone(database: Database) -> None:
     assert receiver.received() == expected(flips(40)) * 2
 
 
+@newest
 def test_somebody_elses_slot(database: Database) -> None:
     execute(database, "select pg_create_physical_replication_slot(%s)", database.name)
     try:
@@ -115,6 +118,7 @@ def test_another_databases_slot(database: Database) -> None:
         database.server.drop_database(name)
 
 
+@newest
 def test_a_cursor_for_another_publication(database: Database) -> None:
     with Receiver() as receiver:
         catch_up(database, receiver)
@@ -122,6 +126,7 @@ def test_a_cursor_for_another_publication(database: Database) -> None:
     assert_one_sentence(done, "for another publication", "segment_toggles")
 
 
+@newest
 def test_drop(database: Database) -> None:
     assert_one_sentence(listen(database, "drop"), "neither a slot nor a cursor")
     with Receiver() as receiver:
@@ -134,6 +139,7 @@ def test_drop(database: Database) -> None:
     assert_one_sentence(listen(database, "drop"), "neither a slot nor a cursor")
 
 
+@newest
 def test_status_of_a_running_listener(database: Database) -> None:
     gate = Gate()
     with Receiver(answer=gate) as receiver, listening(database, receiver) as listener:
@@ -170,6 +176,7 @@ def test_status_of_a_running_listener(database: Database) -> None:
     assert "none runs" in listen(database, "status").stdout
 
 
+@newest
 def test_status_counts_dead_letters_and_sees_what_waits(database: Database) -> None:
     with Receiver(answer=lambda call: Answer(HTTPStatus.UNPROCESSABLE_ENTITY if b'"u1"' in call.body else 200)) as receiver:
         commit(database, flips(8))
