@@ -22,6 +22,7 @@ from listener.pgoutput import (
     XLOG_DATA,
     Begin,
     Commit,
+    Insert,
     Relation,
     decode,
     keepalive,
@@ -33,8 +34,8 @@ FRAMES = 500
 """About how many messages are taken before other work has its turn; some milliseconds."""
 
 FRAME, ROW = XLOG_DATA.decode(), INSERT.decode()
-OID = slice(PAYLOAD + 1, PAYLOAD + 5)
-"""Where the frame of a row names its table."""
+ROW_OF = slice(PAYLOAD, PAYLOAD + 5)
+"""Where a frame says that it holds a row, and of which table."""
 
 FEW = 50
 MOMENT = 0.002
@@ -190,8 +191,9 @@ class Stream:
             count += 1
             # As text, a character a byte, for Python takes that apart fastest.
             frame = str(data, "latin-1")
-            if frame[PAYLOAD : PAYLOAD + 1] == ROW and frame[0] == FRAME:
-                self.outbox.add(self._readers.get(frame[OID], _unknown)(frame))
+            read = self._readers.get(frame[ROW_OF])
+            if read is not None and frame[0] == FRAME:
+                self.outbox.add(read(frame))
             else:
                 self._handle(bytes(data))
         if size < 0:
@@ -209,9 +211,11 @@ class Stream:
                 self.outbox.begin(commit_lsn, committed_at)
             case Commit(_, end_lsn):
                 self.outbox.commit(end_lsn)
+            case Insert():
+                raise BadMessage  # a row before its relation
             case Relation() as relation:
                 # By number, for the partition is described after the table under whose number its rows come.
-                self._readers[relation.oid.to_bytes(4).decode("latin-1")] = reader(relation, self._with_outcome)
+                self._readers[ROW + relation.oid.to_bytes(4).decode("latin-1")] = reader(relation, self._with_outcome)
 
     def _alive(self, frame: bytes) -> None:
         wal_end, reply_requested = keepalive(frame)
@@ -234,7 +238,3 @@ class Stream:
     def _notice(self, diagnostic: errors.Diagnostic) -> None:
         """PostgreSQL 18 only warns of a publication that is gone, and streams nothing."""
         self._unpublished |= diagnostic.sqlstate == errors.ObjectNotInPrerequisiteState.sqlstate
-
-
-def _unknown(_frame: str) -> bytes:
-    raise BadMessage  # a row before its relation

@@ -125,7 +125,7 @@ def plain_document(frame: str, with_outcome: bool) -> bytes | None:
         user_size, user, day, time, event_id, vendor, name_size, name, value_size, value, remove, outcome,
         previous_id, previous_day, previous_time, previous_size, previous_value,
     ) = found.groups()  # fmt: skip
-    if (ord(user_size), ord(name_size)) != (len(user), len(name)):
+    if ord(user_size) != len(user) or ord(name_size) != len(name):
         raise BadMessage
     if (value is not None and ord(value_size) != len(value)) or (
         previous_value is not None and ord(previous_size) != len(previous_value)
