@@ -1,12 +1,14 @@
 """A receiver in this process, and a listener in the role segment_listener that posts the demo's toggles to it."""
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from demo import postgres
 from demo.errors import NotDeliveredError, StepFailedError
@@ -62,8 +64,10 @@ class Delivery:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [*LISTENER, "run", "--url", self.receiver.url, "--slot", SLOT, "--from", "start"]
+        tether = functools.partial(postgres.die_with, os.getpid())
+        options: dict[str, Any] = {"start_new_session": True, "preexec_fn": tether}
         with LOG.open("wb") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=log, **options)
 
 
 def open_receiver(keep: bool) -> Receiver:

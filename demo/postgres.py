@@ -212,7 +212,7 @@ class Server:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         self._prepare()
-        tether = functools.partial(_die_with, os.getpid()) if self.die_with_parent else None
+        tether = functools.partial(die_with, os.getpid()) if self.die_with_parent else None
         arguments = ("-D", self.data, f"--config-file={self.folder / 'postgresql.conf'}")
         log_file = self.folder / "server.log"
         log_file.touch(0o600)
@@ -366,7 +366,8 @@ def _quarter_of_memory() -> int:
     return max(128, min(megabytes // 4, 2048))
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Between fork and exec: have this process interrupted when its parent dies, by kill -9 too."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != parent:  # it died before the line above could ask for the signal
         os._exit(1)

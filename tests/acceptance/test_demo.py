@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,22 @@ def test_a_second_one_is_refused_and_env_names_its_database(checkout: Path, runn
     assert "Traceback" not in second.stderr
     env = subprocess.run([*DEMO, "postgres", "env"], cwd=checkout, capture_output=True, text=True, check=True)
     assert "export PGDATABASE=demo\n" in env.stdout
+
+
+def test_killed_it_leaves_no_listener(checkout: Path, running: subprocess.Popen[str]) -> None:
+    def listeners() -> list[str]:
+        found = []
+        for number in processes(checkout):
+            with suppress(OSError):  # it has just ended
+                found += [number] * ("listener" in (Path("/proc") / number / "cmdline").read_text())
+        return found
+
+    assert listeners()
+    running.kill()
+    deadline = time.monotonic() + 30
+    while listeners() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert listeners() == []
 
 
 def test_somebody_elses_server_is_never_touched(checkout: Path) -> None:
