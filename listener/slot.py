@@ -136,12 +136,17 @@ async def made(database: Database, replication: Connection, name: str) -> tuple[
 
 
 async def snapshot(connection: Connection, exported: str) -> str:
-    """Which transactions an exported snapshot sees."""
+    """Which transactions an exported snapshot sees, as pg_snapshot takes it.
+
+    Where the last transactions before it were rolled back, one made from the log ends (xmax) before it begins (xmin), which means
+    the same as ending there, but pg_snapshot does not take it.
+    """
     async with connection.transaction():
         await connection.execute("set transaction isolation level repeatable read, read only")
         await connection.execute(sql.SQL("set transaction snapshot {}").format(exported))
         (found,) = await only(connection, "select pg_current_snapshot()::text")
-    return str(found)
+    begin, end, running = found.split(":")
+    return f"{begin}:{max(int(begin), int(end))}:{running}"
 
 
 async def seen(database: Database, snapshot: str) -> None:

@@ -1,4 +1,4 @@
-"""The past, where a commit is in the log but no session sees it yet, as it is while a synchronous standby is waited for."""
+"""The past, where it depends on what transactions around the slot's making did, in an order that these tests decide."""
 
 from threading import Thread
 
@@ -49,6 +49,29 @@ def test_a_commit_that_waits_for_a_standby_belongs_to_the_past(own_database: Dat
             wait_until(lambda: database.fetch(SLOT_IS_MADE))
             standby(database, "")
             committing.join()
+            wanted = expected(arrived(database))
+            await_received(receiver, len(wanted))
+            stop(listener)
+            assert receiver.received() == wanted
+
+
+def test_what_is_rolled_back_while_the_slot_is_made(own_database: Database) -> None:
+    """Where the last transactions before it come to nothing, the slot's snapshot ends before it begins."""
+    database = own_database
+    commit(database, flips(40))
+    with database.connect(ROLE) as first, database.connect(ROLE) as second, database.connect(ROLE) as third:
+        write(first, flips(8, user="a", first=400))
+        with Receiver(keep=True) as receiver, listening(database, receiver, "--from", "start") as listener:
+            wait_until(lambda: database.fetch(WAITED_FOR, xid(first)))
+            write(third, flips(8, user="c", first=1200))
+            third.rollback()
+            write(second, flips(8, user="b", first=800))
+            first.rollback()
+            wait_until(lambda: database.fetch(WAITED_FOR, xid(second)))
+            write(third, flips(8, user="c", first=1200))
+            second.rollback()
+            await_received(receiver, len(expected(arrived(database))))
+            third.commit()
             wanted = expected(arrived(database))
             await_received(receiver, len(wanted))
             stop(listener)
