@@ -39,7 +39,7 @@ from (
 """
 """What the listener relies on, whatever the role, the database or PGOPTIONS set."""
 
-SAME_SERVER = "select from segment_settings join pg_control_system() using (system_identifier)"
+SAME_SERVER = "select from public.segment_settings join pg_control_system() using (system_identifier)"
 
 OPTIONS = {
     "autocommit": True,
@@ -58,7 +58,13 @@ _AWAY = ("08", "53", "57P", "58")
 
 async def connect() -> Connection:
     """Connect as psql would; raise NoDatabase with libpq's own words where that fails."""
-    return await _connect(NoDatabase)
+    connection = await _connect(NoDatabase)
+    try:
+        await connection.execute(SETTINGS)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 async def connect_to_stream() -> Connection:
@@ -125,7 +131,6 @@ class Database:
     async def _alive(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = await connect()
-            await self._connection.execute(SETTINGS)
         return self._connection
 
 

@@ -52,9 +52,8 @@ class StreamEnded(Exception):  # noqa: N818 - it is no failure of ours
 class Replication:
     """A replication connection before it streams."""
 
-    def __init__(self, connection: Connection, system_identifier: int, timeline: int, silence: float) -> None:
+    def __init__(self, connection: Connection, timeline: int, silence: float) -> None:
         self.connection = connection
-        self.system_identifier = system_identifier
         self.timeline = timeline
         self.silence = silence
 
@@ -63,10 +62,10 @@ class Replication:
         """Connect, and ask what the server is."""
         connection = await connect_to_stream()
         try:
-            system_identifier, timeline, *_ = await only(connection, "IDENTIFY_SYSTEM")
+            _, timeline, *_ = await only(connection, "IDENTIFY_SYSTEM")
             (timeout,) = await only(connection, "select setting from pg_settings where name = 'wal_sender_timeout'")
             silence = min(int(timeout) / 3000 or LONGEST_SILENCE, LONGEST_SILENCE)
-            return cls(connection, int(system_identifier), timeline, silence)
+            return cls(connection, timeline, silence)
         except BaseException:
             await connection.close()
             raise

@@ -1,7 +1,7 @@
 """Wires the listener: a stream that fills an outbox, a delivery that empties it, and what keeps both in step with the database.
 
-Three tasks on one event loop: one reads, one delivers, one does at its time what must not wait for the others. Before the next
-call is made, what was delivered is written to the cursor, and as far as whole transactions go acknowledged to the server.
+On one event loop one task reads and one delivers, and others do at their time what must not wait for these. Before the next call
+is made, what was delivered is written to the cursor, and as far as whole transactions go acknowledged to the server.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from psycopg import errors
 
 from listener import slot
 from listener.cursor import Cursor, DeadLetter, save
-from listener.database import Database, check, check_publication, only, words
+from listener.database import Database, check, check_publication, check_server, only, words
 from listener.delivery import Delivery, happened
 from listener.errors import NoDatabase, NoPublication, PublicationMade, SlotBusy, StoppedWaiting
 from listener.log import Level, say
 from listener.outbox import Outbox, Position
 from listener.past import Recorded, batches, pages
-from listener.replication import Replication, Stream, StreamEnded
+from listener.replication import MOMENT, Replication, Stream, StreamEnded
 from listener.webhook import Answer, Webhook, origin
 
 TICK = 0.1
@@ -35,7 +35,6 @@ SAVE_EVERY = 1.0
 MANY = 1000
 """So many documents wait before it is asked whether more are about to come."""
 
-MOMENT = 0.002
 DENSE = 40_000
 """Documents a second; who gets as many is catching up."""
 
@@ -47,7 +46,6 @@ RESTARTS = 3
 
 BUFFER_BODIES = 8
 """How many bodies of the largest size the outbox may hold."""
-
 
 WRITTEN = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
@@ -213,7 +211,7 @@ class Session:
 
     async def _check(self, replication: Replication) -> None:
         """Is it the server that it was? A promoted standby may lack what this listener has seen."""
-        await self.database.run(lambda c: slot.check_server(c, replication.system_identifier))
+        await check_server(replication.connection)
         await self.database.run(lambda c: check_publication(c, self.options.publication))
         if self.timeline not in (None, replication.timeline):
             raise Restart
@@ -272,7 +270,7 @@ class Session:
             else:
                 self.arrived.clear()
                 await self.arrived.wait()
-        if self.cursor.changed:
+        if self._may_save():
             await self._save()
 
     async def _gathered(self) -> None:
@@ -356,7 +354,7 @@ class Session:
         """Save the cursor, and while nothing is read look whether the server is still there."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
-            if self.cursor.changed and self.connected.is_set():  # else it may be another's by now
+            if self._may_save():
                 await self._save()
             elif not self.room.is_set():
                 await self.database.run(lambda c: only(c, "select 1"))
@@ -375,6 +373,10 @@ class Session:
             await asyncio.sleep(TICK)
         await asyncio.sleep(slot.PATIENCE)
         raise StoppedWaiting
+
+    def _may_save(self) -> bool:
+        """Whether there is something to save, and the cursor is ours: without the stream it may be another's by now."""
+        return self.cursor.changed and self.connected.is_set()
 
     async def _save(self, durable: bool = True) -> None:
         await self.database.run(lambda c: save(c, self.cursor, durable))

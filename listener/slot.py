@@ -10,7 +10,7 @@ from psycopg import errors, sql
 
 from listener.cursor import Cursor, load, save
 from listener.database import Connection, Database, check_publication, connect_to_stream, one, only
-from listener.errors import NoSuchSlot, OtherPublication, SlotBusy, SlotForeign, SlotGone, WrongServer
+from listener.errors import NoSuchSlot, OtherPublication, SlotBusy, SlotForeign, SlotGone
 from listener.log import Level, say
 from listener.outbox import Position
 
@@ -34,7 +34,6 @@ select string_agg(pid::text, ', ' order by pid) from pg_locks
 where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted and pid <> pg_backend_pid()
 """
 """The processes whose transactions a new slot waits for."""
-
 
 SEEN = """
 select pg_snapshot_xmax(mine) >= pg_snapshot_xmax(its)
@@ -201,9 +200,3 @@ async def drop_slot(connection: Connection, name: str) -> None:
             return
         await asyncio.sleep(POLL)
         waited += POLL
-
-
-async def check_server(connection: Connection, system_identifier: int) -> None:
-    """Raise unless the database was made on this server."""
-    if await one(connection, "select from segment_settings where system_identifier = %s", system_identifier) is None:
-        raise WrongServer
