@@ -17,7 +17,7 @@ lint: .venv/installed-dev
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
-	$(VENV) -m sqlfluff lint --processes 2 migrations/sql queries
+	$(VENV) -m sqlfluff lint --processes 2 migrations/sql queries dbt_project/models dbt_project/tests
 
 # Minutes; BENCH=--quick shows in one that everything runs. The results go to .demo/benchmarks.json.
 bench: .venv/installed-demo

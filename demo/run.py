@@ -1,4 +1,4 @@
-"""Starts everything that the demo shows and stops it again: server, migrations, generator, loader, listener, webhook, screen.
+"""Starts all that the demo shows and stops it again: server, migrations, dbt, generator, loader, listener, webhook, screen.
 
 The generator's lines go through this process, which counts them, to a loader; the listener posts to a receiver in this process.
 However the demo ends, what was sent is loaded, and no process or socket that it started is left.
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbits
@@ -39,6 +39,8 @@ def demo(rate: float, seconds: float | None) -> bool:
     with only_demo(), own_server(console) as server:
         console.print("migrating an empty database")
         fresh_database(server, DATABASE)
+        console.print("building the views with dbt")
+        build_views(server, DATABASE)
         stream = Stream(rate, randbits(32), datetime.now(UTC))
         delivery = Delivery(keep=seconds is not None)
         with contextlib.suppress(KeyboardInterrupt), delivery.running(server.environment(DATABASE)):
@@ -118,11 +120,21 @@ def fresh_database(server: postgres.Server, name: str) -> None:
     """Make a database anew, and migrate it."""
     server.drop_database(name)
     server.create_database(name)
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    environment = os.environ | server.environment(name)
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    run_step("migrating", ROOT, [sys.executable, "-m", "alembic", "upgrade", "head"], server.environment(name))
+
+
+def build_views(server: postgres.Server, name: str) -> None:
+    """Have dbt build its models."""
+    dbt = Path(sys.executable).with_name("dbt")
+    files = {"DBT_TARGET_PATH": str(postgres.STATE / "dbt"), "DBT_LOG_PATH": str(postgres.STATE / "dbt")}
+    run_step("building views", ROOT / "dbt_project", [dbt, "--quiet", "run"], server.environment(name) | files)
+
+
+def run_step(step: str, folder: Path, command: list[str | Path], environment: Mapping[str, str]) -> None:
+    """Run a program to its end, which has to be a good one."""
+    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StepFailedError(step="migrating", said=(done.stdout + done.stderr).strip())
+        raise StepFailedError(step=step, said=(done.stdout + done.stderr).strip())
 
 
 def schema() -> str:

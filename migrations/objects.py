@@ -10,12 +10,12 @@ from alembic.util import CommandError
 
 SQL = Path(__file__).parent / "sql"
 
-# Views of others that stand on our tables or views of such names, directly or through each other.
+# Views of others that stand on the owner's tables or views of such names, directly or through each other.
 DEPENDENT_VIEWS = """
 with recursive standing as (
   select c.oid, c.relkind, c.relowner
   from pg_class c
-  where c.relnamespace = 'public'::regnamespace and c.relowner = 'segment_owner'::regrole and c.relname like %(names)s
+  where c.relowner = %(owner)s::regrole and c.relname like %(names)s
   union
   select v.oid, v.relkind, v.relowner
   from standing s
@@ -25,7 +25,7 @@ with recursive standing as (
 )
 select relkind = 'm', string_agg(oid::regclass::text, ', ' order by oid::regclass::text)
 from standing
-where relowner <> 'segment_owner'::regrole
+where relowner <> %(owner)s::regrole
 group by 1
 order by 1
 """
@@ -52,9 +52,9 @@ def require_utf8() -> None:
         )
 
 
-def refuse_if_others_depend(names: str = "%") -> None:
+def refuse_if_others_depend(names: str = "%", owner: str = "segment_owner") -> None:
     """Raise with the command that drops them when views of others stand on what is to be dropped; `names` as in LIKE."""
-    found = op.get_bind().exec_driver_sql(DEPENDENT_VIEWS, {"names": names}).all()
+    found = op.get_bind().exec_driver_sql(DEPENDENT_VIEWS, {"names": names, "owner": owner}).all()
     if found:
         commands = "; ".join(f"drop {'materialized view' if stored else 'view'} {views}" for stored, views in found)
-        raise CommandError(f"Views of others stand on the tables, so nothing was changed. To drop them first: {commands};")
+        raise CommandError(f"Views of others stand on what is to go, so nothing was changed. To drop them first: {commands};")

@@ -1041,6 +1041,7 @@ GRANT ALL ON SCHEMA public TO segment_owner;
 GRANT USAGE ON SCHEMA public TO segment_loader;
 GRANT USAGE ON SCHEMA public TO segment_listener;
 GRANT USAGE ON SCHEMA public TO segment_reader;
+GRANT ALL ON SCHEMA public TO segment_dbt;
 
 REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
 
@@ -1072,10 +1073,12 @@ GRANT SELECT ON TABLE public.segment_alembic_version TO segment_reader;
 
 GRANT SELECT ON TABLE public.segment_batches TO segment_listener;
 GRANT SELECT ON TABLE public.segment_batches TO segment_reader;
+GRANT SELECT ON TABLE public.segment_batches TO segment_dbt;
 
 GRANT USAGE ON SEQUENCE public.segment_event_seq TO segment_loader;
 
 GRANT SELECT ON TABLE public.segment_events TO segment_reader;
+GRANT SELECT ON TABLE public.segment_events TO segment_dbt;
 
 GRANT SELECT(user_id),INSERT(user_id) ON TABLE public.segment_events TO segment_loader;
 
@@ -1095,19 +1098,24 @@ GRANT SELECT(extra),INSERT(extra) ON TABLE public.segment_events TO segment_load
 
 GRANT SELECT ON TABLE public.segment_outcomes TO segment_listener;
 GRANT SELECT ON TABLE public.segment_outcomes TO segment_reader;
+GRANT SELECT ON TABLE public.segment_outcomes TO segment_dbt;
 
 GRANT SELECT ON TABLE public.segment_event_outcomes TO segment_reader;
+GRANT SELECT ON TABLE public.segment_event_outcomes TO segment_dbt;
 
 GRANT SELECT ON TABLE public.segment_memberships TO segment_reader;
+GRANT SELECT ON TABLE public.segment_memberships TO segment_dbt;
 
 GRANT USAGE ON SEQUENCE public.segment_reject_id TO segment_loader;
 
 GRANT SELECT,INSERT ON TABLE public.segment_rejects TO segment_loader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_reader;
+GRANT SELECT ON TABLE public.segment_rejects TO segment_dbt;
 
 GRANT SELECT ON TABLE public.segment_settings TO segment_loader;
 GRANT SELECT ON TABLE public.segment_settings TO segment_listener;
 GRANT SELECT ON TABLE public.segment_settings TO segment_reader;
+GRANT SELECT ON TABLE public.segment_settings TO segment_dbt;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.segment_source_positions TO segment_loader;
 GRANT SELECT ON TABLE public.segment_source_positions TO segment_reader;

@@ -3,7 +3,7 @@
 \if :{?from_user} \else \set from_user usr-000000 \endif
 \if :{?to_user} \else \set to_user usr-00000f \endif
 
-select user_id, segment_name, vendor, first, last, value
-from segment_memberships
-where user_id between :'from_user' and :'to_user' and member
-order by user_id, segment_name, vendor;
+select user_id, active_count, active_segments
+from segment_profiles
+where user_id between :'from_user' and :'to_user' and active_count > 0
+order by user_id;
