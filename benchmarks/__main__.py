@@ -7,14 +7,16 @@ import signal
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 import psycopg
 
+from benchmarks import listening, profiles
 from benchmarks.bench import Bench, own_server
-from benchmarks.listening import QUICK, Sizes, measured
+from benchmarks.listening import Sizes
 from benchmarks.results import Figure, table
 from benchmarks.source import DESCRIPTION
 from demo.__main__ import interrupt
@@ -29,15 +31,17 @@ from demo.postgres import DEFAULT_MAJOR, STATE, forget_other_servers
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), default=STATE / "benchmarks.json",
               help="Where the results go.  [default: .demo/benchmarks.json]")  # fmt: skip
 def main(quick: bool, file: Path, **chosen: int | None) -> None:
-    """Measure the listener against PostgreSQL's own client, and against its goals."""
+    """Measure the listener against PostgreSQL's own client, and profiles, against their goals."""
     forget_other_servers()
     signal.signal(signal.SIGTERM, interrupt)
-    sizes = replace(QUICK if quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None})
+    sizes = replace(listening.QUICK if quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None})
+    of_views = profiles.QUICK if quick else profiles.Sizes()
     with own_server() as server:
-        figures = list(told(measured(Bench(server), sizes)))
+        bench = Bench(server)
+        figures = list(told(chain(listening.measured(bench, sizes), profiles.measured(bench, of_views))))
     click.echo(f"\nToggles: {DESCRIPTION}.\n{table(figures)}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report(sizes, figures), indent=2) + "\n")
+    file.write_text(json.dumps(report(asdict(sizes) | asdict(of_views), figures), indent=2) + "\n")
 
 
 def told(figures: Iterable[Figure]) -> Iterable[Figure]:
@@ -47,7 +51,7 @@ def told(figures: Iterable[Figure]) -> Iterable[Figure]:
         yield figure
 
 
-def report(sizes: Sizes, figures: Iterable[Figure]) -> dict[str, Any]:
+def report(sizes: dict[str, int], figures: Iterable[Figure]) -> dict[str, Any]:
     """The results with what is needed to compare them with others."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -56,7 +60,7 @@ def report(sizes: Sizes, figures: Iterable[Figure]) -> dict[str, Any]:
         "psycopg": psycopg.__version__,
         "postgresql": DEFAULT_MAJOR,
         "toggles": DESCRIPTION,
-        "sizes": asdict(sizes),
+        "sizes": sizes,
         "figures": [figure.as_json() for figure in figures],
     }
 

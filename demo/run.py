@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbits
@@ -125,12 +125,17 @@ def fresh_database(server: postgres.Server, name: str) -> None:
 
 def build_views(server: postgres.Server, name: str) -> None:
     """Have dbt build its models."""
-    dbt = Path(sys.executable).with_name("dbt")
+    dbt(server, name, "run")
+
+
+def dbt(server: postgres.Server, name: str, *arguments: str) -> None:
+    """Run dbt on a database; the files that it writes go to .demo."""
     files = {"DBT_TARGET_PATH": str(postgres.STATE / "dbt"), "DBT_LOG_PATH": str(postgres.STATE / "dbt")}
-    run_step("building views", ROOT / "dbt_project", [dbt, "--quiet", "run"], server.environment(name) | files)
+    command = [Path(sys.executable).with_name("dbt"), "--quiet", *arguments]
+    run_step("building views", ROOT / "dbt_project", command, server.environment(name) | files)
 
 
-def run_step(step: str, folder: Path, command: list[str | Path], environment: Mapping[str, str]) -> None:
+def run_step(step: str, folder: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
     """Run a program to its end, which has to be a good one."""
     done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -48,9 +48,7 @@ def remove(home: Path, servers: list[Server]) -> None:
     """Leave nothing behind."""
     for server in servers:
         server.remove()
-    for left in home.iterdir():
-        left.unlink()  # the lock file
-    home.rmdir()
+    shutil.rmtree(home)  # a lock file, and what dbt wrote
 
 
 def migrate(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,11 +88,13 @@ class Database:
         with self.connect(autocommit=True) as connection:
             connection.execute(script.encode())
 
-    def run(self, *command: str | Path, input: str | bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str | Path, input: str | bytes | None = None, folder: Path = ROOT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program against the database and wait for it; text is UTF-8."""
         data = input.encode() if isinstance(input, str) else input
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environment | environment, input=data, capture_output=True, check=False, timeout=240
+            command, cwd=folder, env=self.environment | environment, input=data, capture_output=True, check=False, timeout=240
         )
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -102,7 +102,7 @@ class Database:
         self, *arguments: str | Path, input: str | bytes | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the loader's command line."""
-        return self.run(*LOADER, *arguments, input=input, **environment)
+        return self.run(*LOADER, *arguments, input=input, **environment)  # type: ignore[arg-type]
 
     def start_loader(self, *arguments: str | Path, **options: object) -> subprocess.Popen[bytes]:
         """Start the loader's command line and leave it running."""
@@ -134,8 +134,22 @@ def empty_database(server: Server) -> Iterator[Database]:
 @pytest.fixture
 def database(server: Server) -> Iterator[Database]:
     """A migrated database."""
+    yield from clone(server, TEMPLATE)
+
+
+@pytest.fixture
+def built(server: Server) -> Iterator[Database]:
+    """A database with events, on which dbt has built its models; see tests/building.py."""
+    from tests.building import BUILT, build  # noqa: PLC0415 - it needs this module
+
+    build(server, TEMPLATE)
+    yield from clone(server, BUILT)
+
+
+def clone(server: Server, template: str) -> Iterator[Database]:
+    """A copy of the template for one test."""
     name = f"test_{uuid.uuid4().hex}"
-    server.create_database(name, template=TEMPLATE)
+    server.create_database(name, template=template)
     yield Database(server, name)
     drop(server, name)
 

@@ -25,7 +25,7 @@ PROGRESS = "select coalesce(sum(delivered), 0)::int from webhook_cursors"
 def listen(database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the listener to its end; slots belong to the whole server, so each database has one of its own name."""
     slot = ("--slot", database.name) if arguments[0] in ("run", "drop") else ()
-    return database.run(*LISTENER, *arguments, *slot, **({"PGUSER": ROLE} | environment))
+    return database.run(*LISTENER, *arguments, *slot, **({"PGUSER": ROLE} | environment))  # type: ignore[arg-type]
 
 
 def catch_up(database: Database, receiver: Receiver, *arguments: str) -> None:

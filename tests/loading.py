@@ -18,6 +18,9 @@ from tests.events import MEMBERSHIPS, OUTCOMES, check_against_fold, document, fo
 newest = pytest.mark.parametrize("server", VERSIONS[:1], indirect=True, ids=["newest"])
 """Marks what no version of the server changes, or what is too heavy for three."""
 
+ends = pytest.mark.parametrize("server", [VERSIONS[0], VERSIONS[-1]], indirect=True, ids=["newest", "oldest"])
+"""Marks what may differ between versions, but not one way between two that agree."""
+
 ROLE = "segment_loader"
 BAD = ["{", '{"event": 1}', "[]", "\0", '{"user": "u", "user": "v"}']
 COUNTED = "select coalesce(sum(loaded + duplicates + rejected), 0)::int from segment_sources"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-FIGURES = 15
+FIGURES = 18
 
 
 def test_quick_benchmarks_produce_every_figure(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from demo.postgres import installations
 from listener import cli as listener
 from loader import cli as loader
 from tests.conftest import ROOT, Database
+from tests.loading import newest
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```sh\n(?P<commands>.*?)```", re.DOTALL)
@@ -27,6 +28,7 @@ def test_the_commands_run(checkout: Path) -> None:
     done = run(script, checkout, environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "was loaded already" in done.stderr
+    assert re.search(r"Done\. PASS=\d+ WARN=0 ERROR=0 SKIP=0", done.stdout)
     assert "caught up" in done.stdout
     equal = r"([\d,]+) of \1 events are in segment_events, ([\d,]+) of \2 memberships equal the fold"
     assert re.search(equal + r", and ([\d,]+) of \3 toggles reached the webhook, each once", done.stdout)
@@ -73,8 +75,9 @@ def test_every_command_is_explained(path: tuple[str, ...], command: click.Comman
     assert all(option.help for option in command.params if isinstance(option, click.Option)), path
 
 
-def test_every_relation_is_explained(database: Database) -> None:
-    relations = database.fetch(
+@newest
+def test_every_relation_is_explained(built: Database) -> None:
+    relations = built.fetch(
         "select relname from pg_class "
         "where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition"
     )

@@ -173,6 +173,29 @@ def test_views_of_others_are_named_and_kept(database: Database) -> None:
     assert migrate(database.environment, "downgrade", "base").returncode == 0
 
 
+def test_what_dbt_built_goes_with_its_role(database: Database) -> None:
+    """In any schema; unless others have built on it."""
+    database.execute("""
+        create schema analytics authorization segment_dbt; create schema theirs;
+        set role segment_dbt;
+        create view segment_profiles as select user_id from segment_memberships;
+        create table analytics.segment_activity (id int primary key);
+        create view analytics.both as select * from segment_profiles, analytics.segment_activity
+    """)
+    database.execute(
+        "create view theirs.on_top as select * from analytics.both; create view theirs.own as select from segment_events"
+    )
+    refused = migrate(database.environment, "downgrade", "0002")
+    assert refused.returncode != 0
+    assert "To drop them first: drop view theirs.on_top;" in refused.stdout + refused.stderr
+    assert database.fetch("select from theirs.on_top, segment_profiles") == []
+    database.execute("drop view theirs.on_top")
+    assert migrate(database.environment, "downgrade", "0002").returncode == 0
+    built = database.fetch("select from pg_class where relowner = 'segment_dbt'::regrole")
+    assert (built, database.fetch("select from theirs.own")) == ([], [])
+    assert migrate(database.environment, "upgrade", "0003").returncode == 0
+
+
 def test_another_alembic_application_is_left_alone(empty_database: Database) -> None:
     empty_database.execute("create table alembic_version (version_num text); insert into alembic_version values ('theirs')")
     migrate(empty_database.environment)

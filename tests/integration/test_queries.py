@@ -1,7 +1,10 @@
 """Each of the live queries, run by psql as it is and with its variable set."""
 
+import json
+
 from tests.conftest import ROOT, Database
 from tests.events import make, ndjson
+from tests.loading import newest
 
 QUERIES = ROOT / "queries"
 
@@ -31,20 +34,22 @@ def test_every_query_starts_with_its_question() -> None:
         assert path.read_text().startswith("-- "), path
 
 
-def test_active_segments_of_a_range_of_users(database: Database) -> None:
-    fill(database)
-    assert [row[:3] for row in ask(database, "pg_user_active_segments")] == [
-        ["usr-000000", "seg-0", "1"],
-        ["usr-000001", "seg-1", "1"],
-    ]
-    assert [row[0] for row in ask(database, "pg_user_active_segments", "from_user=usr-000001")] == ["usr-000001"]
+@newest
+def test_active_segments_of_a_range_of_users(built: Database) -> None:
+    fill(built)
+    assert ask(built, "pg_user_active_segments") == [["usr-000000", "1", "{seg-0}"], ["usr-000001", "1", "{seg-1}"]]
+    assert [row[0] for row in ask(built, "pg_user_active_segments", "from_user=usr-000001")] == ["usr-000001"]
 
 
-def test_point_lookup(database: Database) -> None:
-    fill(database)
-    assert [row[5:] for row in ask(database, "pg_user_point_lookup")] != []
-    rows = ask(database, "pg_user_point_lookup", "user=usr-000001")
-    assert [row[:4] for row in rows] == [["usr-000001", "seg-1", "1", "active"], ["usr-000001", "seg-0", "1", "inactive"]]
+@newest
+def test_point_lookup(built: Database) -> None:
+    """One row, with a line a segment."""
+    fill(built)
+    assert ask(built, "pg_user_point_lookup")[0][:4] == ["usr-000000", "1", "1", "{seg-0}"]
+    first, *others = ask(built, "pg_user_point_lookup", "user=usr-000001")
+    assert first[:4] == ["usr-000001", "1", "2", "{seg-1}"]
+    segments = [json.loads(line) for line in (first[4], *(row[0] for row in others))]
+    assert [(segment["segment"]["name"], segment["member"]) for segment in segments] == [("seg-0", False), ("seg-1", True)]
 
 
 def test_segment_membership(database: Database) -> None:

@@ -91,7 +91,29 @@ DENIED = {
     ],
 }
 
+DENIED["segment_dbt"] = [
+    ADD,
+    f"select * from {PARTITION}",
+    "update segment_memberships set member = true",
+    "delete from segment_outcomes",
+    "truncate segment_batches",
+    "update segment_settings set horizon = now()",
+    "select * from webhook_cursors",
+    "select * from webhook_dead_letters",
+    "select segment_reset()",
+    "select segment_reduce()",
+    "select segment_ensure_partitions(current_date, current_date)",
+    "create or replace view segment_toggles as select 1",
+    "alter table segment_memberships add column mine int",
+    "create schema mine",
+    "set role segment_owner",
+]
+
 SEEN = {
+    "segment_dbt": (
+        *("segment_events", "segment_memberships", "segment_outcomes", "segment_batches", "segment_rejects"),
+        *("segment_settings", "segment_event_outcomes"),
+    ),
     "segment_listener": (
         *("segment_outcomes", "segment_toggles", "segment_batches", "segment_settings", "segment_alembic_version"),
         *("webhook_cursors", "webhook_dead_letters"),
@@ -114,6 +136,7 @@ LISTENING = [
 SEEING = {role: [f"select * from {name}" for name in names] for role, names in SEEN.items()}
 
 ALLOWED = {
+    "segment_dbt": [*SEEING["segment_dbt"], "create view mine as select * from segment_memberships"],
     "segment_listener": SEEING["segment_listener"] + LISTENING,
     "segment_reader": SEEING["segment_reader"],
     "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],

@@ -1,0 +1,85 @@
+"""The views' benchmarks: profiles out of many memberships, and how long dbt takes to prove the reduction."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from benchmarks.bench import DATABASE, Bench
+from benchmarks.process import ROOT
+from benchmarks.results import Figure
+from demo.run import build_views, dbt
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many memberships profiles are read from, and how many events the reduction is proved for."""
+
+    memberships: int = 10_000_000
+    events: int = 2_000_000
+
+
+QUICK = Sizes(memberships=20_000, events=5_000)
+
+OF_USER = 10
+"""Memberships of a user."""
+
+FILL = f"""
+insert into segment_memberships (user_id, vendor, segment_name, member, first, last, value, changed, events, newest_event_id)
+select
+  'usr-' || lpad(to_hex(u), 6, '0'), 1 + k % 10, 'seg-' || to_hex((u * 31 + k * 977) % 10000), (u + k) % 3 <> 0,
+  now() - u * interval '1 ms' - interval '30 days', now() - u * interval '1 ms', case when k % 2 = 0 then 'gold' end, true, 3,
+  gen_random_uuid()
+from generate_series(0, %s - 1) u, generate_series(1, {OF_USER}) k
+"""  # noqa: S608 - a number of ours
+
+ONE = "select * from segment_profiles where user_id = %s"
+FIRST = "select * from segment_profiles order by user_id limit 1000"
+
+PROOF = (
+    *("memberships_equal_the_fold", "outcomes_equal_the_fold", "every_event_has_one_outcome"),
+    *("every_batch_counts_its_events", "no_event_is_missing", "keys_left_out"),
+)
+
+
+def measured(bench: Bench, sizes: Sizes) -> Iterator[Figure]:
+    """Every figure, as it is found."""
+    bench.empty()
+    build_views(bench.server, DATABASE)
+    users = sizes.memberships // OF_USER
+    with bench.server.connect(DATABASE, autocommit=True) as connection:
+        connection.execute(FILL.encode(), [users])
+        connection.execute("vacuum analyze segment_memberships")
+        lookups = [timed(connection, ONE, f"usr-{number * 7919 % users:06x}") for number in range(1000)]
+        firsts = [timed(connection, FIRST) for _ in range(20)]
+    yield Figure(f"profile of one user, {sizes.memberships:,} memberships", "ms", lookups, most=2)
+    yield Figure("first 1,000 profiles by user", "ms", firsts, most=50)
+    bench.empty()
+    build_views(bench.server, DATABASE)
+    load(bench, sizes.events)
+    began = time.monotonic()
+    dbt(bench.server, DATABASE, "test", "--select", *PROOF)
+    yield Figure(f"proof of {sizes.events:,} events by dbt", "s", [time.monotonic() - began], most=60)
+
+
+def timed(connection: psycopg.Connection[Any], query: str, *values: object) -> float:
+    """Milliseconds from the query to its last row."""
+    began = time.monotonic()
+    connection.execute(query.encode(), values).fetchall()
+    return (time.monotonic() - began) * 1000
+
+
+def load(bench: Bench, events: int) -> None:
+    """Fill the tables by the loader."""
+    loader = (sys.executable, "-m", "loader")
+    options = ("--count", str(events), "--seed", "1", "--segments", "10000", "--users", "1000000")
+    with subprocess.Popen([*loader, "generate", *options], cwd=ROOT, stdout=subprocess.PIPE) as generator:
+        environment = os.environ | bench.server.environment(DATABASE)
+        subprocess.run(
+            [*loader, "stream"], cwd=ROOT, env=environment, stdin=generator.stdout, stderr=subprocess.DEVNULL, check=True
+        )
