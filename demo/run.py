@@ -131,8 +131,8 @@ def build_views(server: postgres.Server, name: str) -> None:
 def dbt(server: postgres.Server, name: str, *arguments: str) -> None:
     """Run dbt on a database; the files that it writes go to .demo."""
     files = {"DBT_TARGET_PATH": str(postgres.STATE / "dbt"), "DBT_LOG_PATH": str(postgres.STATE / "dbt")}
-    command = [Path(sys.executable).with_name("dbt"), "--quiet", *arguments]
-    run_step("building views", ROOT / "dbt_project", command, server.environment(name) | files)
+    command: list[str | Path] = [Path(sys.executable).with_name("dbt"), "--quiet", *arguments]
+    run_step(f"dbt {arguments[0]}", ROOT / "dbt_project", command, server.environment(name) | files)
 
 
 def run_step(step: str, folder: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
