@@ -65,6 +65,7 @@ def test_a_role_without_replication(database: Database) -> None:
         execute(database, f"drop role {role}")
 
 
+@newest
 def test_another_server(database: Database) -> None:
     """And what the sentence says helps."""
     with Receiver(keep=True) as receiver:
@@ -79,6 +80,7 @@ def test_another_server(database: Database) -> None:
     assert receiver.received() == expected(flips(40)) + expected(flips(80))
 
 
+@newest
 def test_a_missing_publication(database: Database) -> None:
     with Receiver() as receiver:
         execute(database, "drop publication segment_toggles")
