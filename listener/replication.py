@@ -116,7 +116,7 @@ class Stream:
 
     async def read(self, room: asyncio.Event, arrived: asyncio.Event) -> None:
         """Read without end, as long as there is room; raises StreamEnded or OperationalError when the connection is lost."""
-        taken = 0
+        taken = FRAMES  # some may have come with the answer to START_REPLICATION, which no socket tells of any more
         while True:
             await room.wait()
             await (asyncio.sleep(MOMENT * (taken < FRAMES)) if taken > FEW else self._readable())
@@ -167,7 +167,10 @@ class Stream:
             loop.remove_reader(self._pgconn.socket)
 
     def _take_what_came(self, room: asyncio.Event) -> int:
-        """Take messages until there are none, or enough. None must be seen twice: TLS may hold back what has left the socket."""
+        """Take messages until there are none, or enough; return how many, and FRAMES at least where more may be at hand.
+
+        None must be seen twice: TLS may hold back what has left the socket.
+        """
         taken = 0
         while taken < FRAMES and not self.outbox.full:
             if not (count := self._take() or self._take()):
@@ -177,6 +180,7 @@ class Stream:
             self.heard_at = asyncio.get_running_loop().time()
         if self.outbox.full:
             room.clear()
+            return max(taken, FRAMES)
         return taken
 
     def _take(self) -> int:

@@ -162,9 +162,9 @@ def drop(server: Server, name: str) -> None:
     server.drop_database(name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that the module's tests may stop and set; the newest version only."""
+    """A server of the worker's own, that tests may stop and set, one after the other; the newest version only."""
     home = tmp_path_factory.mktemp("own") / "pg"
     server = Server(home, installations()[VERSIONS[0]], shared_buffers=128, die_with_parent=True)
     server.start()

@@ -4,7 +4,7 @@ import json
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
@@ -24,6 +24,18 @@ ends = pytest.mark.parametrize("server", [VERSIONS[0], VERSIONS[-1]], indirect=T
 ROLE = "segment_loader"
 BAD = ["{", '{"event": 1}', "[]", "\0", '{"user": "u", "user": "v"}']
 COUNTED = "select coalesce(sum(loaded + duplicates + rejected), 0)::int from segment_sources"
+
+
+def mostly_newest(names: str, cases: Mapping[str, tuple[object, ...]]) -> pytest.MarkDecorator:
+    """Parametrize with every case on the newest server, and on each of the others with the last one: what meets most of it."""
+    *_, last = cases
+    chosen = [
+        pytest.param(major, *values, id=f"pg{major}-{name}")
+        for major in VERSIONS
+        for name, values in cases.items()
+        if major == VERSIONS[0] or name == last
+    ]
+    return pytest.mark.parametrize(f"server, {names}", chosen, indirect=["server"])
 
 
 def run(database: Database, *arguments: str | Path, **options: str | bytes) -> subprocess.CompletedProcess[str]:

@@ -105,3 +105,40 @@ def relaying(server: Server) -> Iterator[tuple[Relay, str]]:
         relay = Relay(server, Path(folder))
         yield relay, folder
         relay.close()
+
+
+class Gathering(Proxy):
+    """Stands between a program and the server, and hands on in one piece what the server sends of a stream that fails.
+
+    As a server does that is faster than the program: it has failed before the program reads that the stream was begun.
+    """
+
+    def _relay(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._server)
+            back = threading.Thread(target=self._gather, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            end(client, server)
+            back.join()
+
+    def _gather(self, server: socket.socket, client: socket.socket) -> None:
+        held = b""
+        with suppress(OSError):
+            while data := server.recv(65_536):
+                held += data
+                if COPY_BOTH not in held or held.endswith(READY_FOR_QUERY):
+                    client.sendall(held)
+                    held = b""
+
+
+COPY_BOTH, READY_FOR_QUERY = b"W\0\0\0\7\0\0\0", b"Z\0\0\0\5I"
+
+
+@contextmanager
+def gathering(server: Server) -> Iterator[str]:
+    """The PGHOST of one that gathers."""
+    with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        proxy = Gathering(server, Path(folder))
+        yield folder
+        proxy.close()

@@ -18,6 +18,7 @@ from tests.loading import ROLE, documents, sample, wait_until, write
 from tests.posting import Posting, check_duplicates, firsts, make_slot, run_to_end
 
 SECONDS = 25
+BEGUN = "select from segment_sources where loaded > 0"
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 CONSISTENT = """
 select s.slot_name, s.active, s.confirmed_flush_lsn >= c.lsn or c.commit_lsn is null, c.past, c.documents
@@ -76,10 +77,12 @@ def test_chaos(own_database: Database, tmp_path: Path) -> None:
     answer = Unreliable(SEED)
     kills = restarts = 0
     with Receiver(answer=answer, keep=True) as receiver, loading(database, *paths) as loaders:
+        wait_until(lambda: len(database.fetch(BEGUN)) == len(paths))  # who has not been connected yet may end when it cannot be
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             options = ("--url", f"{receiver.url}{kills}", "--timeout", "1.5", "--max-documents", "200")
             with Posting(database, receiver, *options) as listener:
+                listener.says("listening")
                 until_called(receiver, chance.randrange(2, 40), min(end, time.monotonic() + chance.uniform(1, 4)))
                 if chance.random() < 0.4:
                     database.server.stop(chance.choice(["fast", "immediate"]))

@@ -9,6 +9,7 @@ from demo.webhook import Receiver
 from tests.acceptance.test_scenarios import A, B, C, by_loader
 from tests.conftest import Database
 from tests.listening import catch_up, listening, stop
+from tests.loading import mostly_newest
 from tests.toggling import await_confirmed, await_received
 
 KEY = '"user":"%s","segment":{"vendor":32,"name":"trains"}'
@@ -26,7 +27,7 @@ A_FOUR = f'{ID}4{TS2}{BOB}{REMOVE},"previous":{ID}1{TS1}{BOB}}}}}'
 B_THREE = f'{ID}3{TS2}{PLANES}{REMOVE},"previous":{ID}1{TS1}{PLANES},"value":"associated value"}}}}'
 
 
-@pytest.mark.parametrize("size", [1, len(C)], ids=["one a batch", "all at once"])
+@mostly_newest("size", {"one a batch": (1,), "all at once": (len(C),)})
 def test_c_as_it_is_posted(database: Database, size: int, tmp_path: Path) -> None:
     with Receiver(keep=True) as receiver:
         catch_up(database, receiver)

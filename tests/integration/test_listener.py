@@ -11,7 +11,7 @@ from demo.webhook import Receiver
 from tests.conftest import Database
 from tests.events import arrived, ndjson
 from tests.listening import CHANGES, TOGGLES, await_log, catch_up, expected, listening, stop
-from tests.loading import ROLE, execute, load, newest, running, sample, wait_until
+from tests.loading import ROLE, execute, load, mostly_newest, newest, running, sample, wait_until
 from tests.toggling import Gate, await_confirmed, await_received, await_sent, by_key, commit, flips, write
 
 STRANGE = 'a"\\/\b\f\n\r\t\x01\x1f\x7f é\u2028😀'
@@ -116,7 +116,7 @@ def test_the_past_then_the_stream(database: Database) -> None:
         assert receiver.received() == expected(arrived(database))
 
 
-@pytest.mark.parametrize(("publication", "outcomes"), [("segment_toggles", TOGGLES), ("segment_changes", CHANGES)])
+@mostly_newest("publication, outcomes", {"changes": ("segment_changes", CHANGES), "toggles": ("segment_toggles", TOGGLES)})
 def test_several_loaders(database: Database, publication: str, outcomes: tuple[str, ...]) -> None:
     """Each key's documents in its order; among keys, transactions in the order in which they committed."""
     other = f"{database.name}_other"

@@ -3,14 +3,17 @@
 import pytest
 
 from demo.webhook import Receiver
-from tests.conftest import ROOT, Database, migrate
+from tests.conftest import ROOT, VERSIONS, Database, migrate
 from tests.listening import LISTENER, await_log, catch_up, expected, listen, listening
 from tests.loading import assert_one_sentence, execute, newest, wait_until
+from tests.proxy import gathering
 from tests.toggling import await_sent, commit, flips
 
 URL = ("run", "--url", "http://127.0.0.1:9/", "--until-caught-up")
 PUBLICATIONS = (ROOT / "migrations/sql/segment_publications_v01.sql").read_text().split("create publication")
 CREATE_PUBLICATION = f"create publication{PUBLICATIONS[1]}"
+FIRST_TO_WARN = 18
+"""The first version that goes on without a publication that did not exist, and warns."""
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the specification's example
 
 
@@ -62,6 +65,7 @@ def test_a_role_without_replication(database: Database) -> None:
         execute(database, f"drop role {role}")
 
 
+@newest
 def test_another_server(database: Database) -> None:
     """And what the sentence says helps."""
     with Receiver(keep=True) as receiver:
@@ -76,6 +80,7 @@ def test_another_server(database: Database) -> None:
     assert receiver.received() == expected(flips(40)) + expected(flips(80))
 
 
+@newest
 def test_a_missing_publication(database: Database) -> None:
     with Receiver() as receiver:
         execute(database, "drop publication segment_toggles")
@@ -104,6 +109,17 @@ def test_a_publication_dropped_while_running(database: Database) -> None:
         assert listen(database, "drop").returncode == 0
         catch_up(database, receiver, "--from", "start")
         assert receiver.received() == expected(flips(8)) + expected(flips(16))
+
+
+@pytest.mark.parametrize("server", [major for major in VERSIONS if major < FIRST_TO_WARN], indirect=True)
+def test_a_stream_that_failed_before_it_was_read(database: Database) -> None:
+    """The error came in one piece with the answer that streaming begins, and after it nothing does: no socket tells of it."""
+    assert listen(database, *URL).returncode == 0
+    execute(database, "drop publication segment_toggles")
+    commit(database, flips(8))
+    execute(database, CREATE_PUBLICATION)
+    with gathering(database.server) as host:
+        assert_refused(database, "did not exist when", "listener drop", PGHOST=host)
 
 
 @pytest.mark.parametrize(

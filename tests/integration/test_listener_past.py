@@ -50,6 +50,7 @@ def loaders(database: Database, count: int, first: int) -> Iterator[None]:
             thread.join()
 
 
+@newest
 def test_while_loaders_commit_and_transactions_stay_open(database: Database) -> None:
     """Again and again: a new slot, two transactions that it must wait for one after the other, and loaders all the while."""
     commit(database, flips(400))
@@ -98,6 +99,7 @@ def test_more_than_a_page(database: Database, sizes: list[int]) -> None:
     assert max(call.count for call in receiver.calls) == 10_000
 
 
+@newest
 def test_killed_within_the_past(database: Database) -> None:
     """In the middle of a batch larger than a page: only the call that was not answered comes again."""
     commit(database, flips(100))
@@ -119,6 +121,7 @@ def test_killed_within_the_past(database: Database) -> None:
     assert database.fetch(PROGRESS) == [("done", True)]
 
 
+@newest
 @pytest.mark.parametrize("made", [True, False], ids=["slot made", "slot not made"])
 def test_killed_while_making_the_slot(database: Database, made: bool) -> None:
     """Between the slot and the cursor's position: what is between both beginnings is not lost."""
@@ -146,6 +149,7 @@ def test_killed_while_the_slot_waits(database: Database) -> None:
     assert receiver.received() == expected(arrived(database))
 
 
+@newest
 def test_a_new_slot_that_waits_says_for_whom(database: Database) -> None:
     with Receiver(keep=True) as receiver, database.connect(ROLE) as connection:
         write(connection, flips(8))
@@ -187,6 +191,7 @@ def test_told_to_stop_within_the_past(database: Database) -> None:
     assert receiver.received() == expected(flips(404))
 
 
+@newest
 def test_an_empty_past(database: Database) -> None:
     commit(database, flips(4))
     with Receiver(keep=True) as receiver:

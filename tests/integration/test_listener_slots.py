@@ -106,6 +106,7 @@ def test_somebody_elses_slot(database: Database) -> None:
     assert database.fetch("select from webhook_cursors") == []
 
 
+@newest
 def test_another_databases_slot(database: Database) -> None:
     name = f"test_{uuid.uuid4().hex}"
     database.server.create_database(name)

@@ -24,6 +24,7 @@ from tests.loading import (
     execute,
     finish,
     load,
+    mostly_newest,
     newest,
     rejects,
     run,
@@ -60,7 +61,7 @@ def test_a_pipe(database: Database, arguments: tuple[str, ...]) -> None:
     check_against_fold(database)
 
 
-@pytest.mark.parametrize(("lanes", "batch_size", "users"), [(1, 1, 3), (2, 40, 3), (16, 7, 200)])
+@mostly_newest("lanes, batch_size, users", {"1-1-3": (1, 1, 3), "2-40-3": (2, 40, 3), "16-7-200": (16, 7, 200)})
 def test_lanes_and_batches_change_nothing(database: Database, tmp_path: Path, lanes: int, batch_size: int, users: int) -> None:
     good = sample(150, users)
     path = write(tmp_path / "events", spoil(documents(good), 29))
@@ -79,6 +80,7 @@ def test_the_rate_is_kept(database: Database, tmp_path: Path) -> None:
     check_against_fold(database)
 
 
+@newest
 def test_a_slow_stream_shows_up_while_it_is_open(database: Database) -> None:
     with running(database) as process:
         for number in range(3):
@@ -187,6 +189,7 @@ def test_the_sessions_own_settings_do_not_matter(database: Database) -> None:
     check_against_fold(database)
 
 
+@newest
 def test_rejects_are_listed_and_shown(database: Database) -> None:
     lines = "\n".join([*BAD, "\udcff", document(make(1))]).encode(errors="surrogateescape")
     load(database, "--source", "here", "--lanes", "1", input=lines)  # one lane numbers them in order
@@ -246,16 +249,19 @@ def test_stdin_that_cannot_be_read(database: Database) -> None:
     assert_one_sentence(done, "cannot be read")
 
 
+@newest
 def test_an_unmigrated_database(empty_database: Database) -> None:
     assert_one_sentence(run(empty_database, PGUSER="postgres", input=ndjson([make(1)])), "alembic upgrade head")
 
 
+@newest
 def test_a_database_that_is_too_old(database: Database) -> None:
     execute(database, "update segment_alembic_version set version_num = '0000'")
     assert_one_sentence(run(database, input=ndjson([make(1)])), "alembic upgrade head")
     assert events(database) == 0
 
 
+@newest
 @pytest.mark.parametrize("role", ["segment_reader", "segment_owner", "nobody at all"])
 def test_a_role_that_may_not(database: Database, role: str) -> None:
     assert_one_sentence(run(database, PGUSER=role, input=ndjson([make(1)])))

@@ -17,6 +17,8 @@ from tests.loading import (
     execute,
     finish,
     load,
+    mostly_newest,
+    newest,
     run,
     running,
     sample,
@@ -39,7 +41,7 @@ def proxy(server: Server) -> Iterator[tuple[Proxy, str]]:
         proxy.close()
 
 
-@pytest.mark.parametrize(("users", "lanes"), [(2, "3"), (300, "2"), (300, "16")])
+@mostly_newest("users, lanes", {"2-3": (2, "3"), "300-2": (300, "2"), "300-16": (300, "16")})
 def test_commits_whose_answer_is_lost(
     database: Database, tmp_path: Path, proxy: tuple[Proxy, str], users: int, lanes: str
 ) -> None:
@@ -51,6 +53,7 @@ def test_commits_whose_answer_is_lost(
     assert proxy[0].cuts > 2
 
 
+@newest
 def test_a_pipe_whose_commits_are_lost(database: Database, proxy: tuple[Proxy, str]) -> None:
     """Events are known by their identity; where a commit was unclear, they may be counted as duplicates."""
     lines = "\n".join(documents(sample(400, 50)))
@@ -58,6 +61,7 @@ def test_a_pipe_whose_commits_are_lost(database: Database, proxy: tuple[Proxy, s
     assert loaded + duplicates == events(database) == 400
 
 
+@newest
 def test_sessions_terminated_again_and_again(database: Database, tmp_path: Path) -> None:
     good = sample(1_500, 200)
     path = write(tmp_path / "events", spoil(documents(good), 37))

@@ -14,7 +14,7 @@ from demo.postgres import Server
 from migrations import schema
 from tests.conftest import ROOT, Database, migrate
 from tests.events import check_against_fold, make, ndjson
-from tests.loading import wait_until
+from tests.loading import newest, wait_until
 
 OURS = """
 select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname ~ '^(segment|webhook)'
@@ -89,6 +89,7 @@ def test_upgrade_downgrade_upgrade(empty_database: Database) -> None:
     assert empty_database.fetch("select count(*) from someone_elses") == [(0,)]
 
 
+@newest
 def test_the_webhooks_tables_come_and_go_beside_the_data(empty_database: Database) -> None:
     """Up from 0001, down to it and up again, on a database with data; views on what stays are no hindrance."""
     migrate(empty_database.environment, "upgrade", "0001")
@@ -109,6 +110,7 @@ def test_the_webhooks_tables_come_and_go_beside_the_data(empty_database: Databas
         check_against_fold(empty_database)
 
 
+@newest
 def test_views_on_the_webhooks_tables_are_named_and_kept(database: Database) -> None:
     database.execute("create view theirs as select * from webhook_cursors; create view kept as select * from segment_batches")
     refused = migrate(database.environment, "downgrade", "0001")
@@ -117,6 +119,7 @@ def test_views_on_the_webhooks_tables_are_named_and_kept(database: Database) -> 
     assert database.fetch("select count(*) from theirs") == [(0,)]
 
 
+@newest
 @pytest.mark.parametrize(
     ("values", "constraint"),
     [
@@ -138,6 +141,7 @@ def test_a_cursor_does_not_contradict_itself(database: Database, values: str, co
     assert refused.value.diag.constraint_name == constraint
 
 
+@newest
 def test_a_dead_letter_keeps_its_text(database: Database) -> None:
     text = '{"b": 1.0,  "a": "\\u00e9", "b": 2}'
     database.execute(f"insert into webhook_dead_letters (slot, document, webhook_id, answer) values ('s', '{text}', 'w', 'no')")
@@ -158,6 +162,7 @@ def test_schema_sql_is_what_the_migrations_make(server: Server, database: Databa
     assert schema.dump(str(server.bin / "pg_dump")) == (ROOT / "migrations/schema.sql").read_text(), "run: make schema"
 
 
+@newest
 def test_views_of_others_are_named_and_kept(database: Database) -> None:
     database.execute("""
         create view theirs as select * from segment_memberships; create view on_top as select * from theirs;
@@ -173,6 +178,7 @@ def test_views_of_others_are_named_and_kept(database: Database) -> None:
     assert migrate(database.environment, "downgrade", "base").returncode == 0
 
 
+@newest
 def test_what_dbt_built_goes_with_its_role(database: Database) -> None:
     """In any schema; unless others have built on it."""
     database.execute("""
@@ -196,6 +202,7 @@ def test_what_dbt_built_goes_with_its_role(database: Database) -> None:
     assert migrate(database.environment, "upgrade", "0003").returncode == 0
 
 
+@newest
 def test_another_alembic_application_is_left_alone(empty_database: Database) -> None:
     empty_database.execute("create table alembic_version (version_num text); insert into alembic_version values ('theirs')")
     migrate(empty_database.environment)
@@ -203,6 +210,7 @@ def test_another_alembic_application_is_left_alone(empty_database: Database) -> 
     assert empty_database.fetch("select version_num from alembic_version") == [("theirs",)]
 
 
+@newest
 def test_two_migrations_at_once(server: Server, empty_database: Database) -> None:
     """In one database, and in another of the same server: roles belong to both."""
     other = f"{empty_database.name}_b"
@@ -244,6 +252,7 @@ def test_a_role_that_is_no_superuser_may_migrate(empty_database: Database, attri
     empty_database.execute(f"alter database {empty_database.name} owner to postgres; drop owned by {name}; drop role {name}")
 
 
+@newest
 def test_what_else_stands_on_the_tables_is_named(database: Database) -> None:
     database.execute("create table theirs (batch_id bigint references segment_batches)")
     refused = migrate(database.environment, "downgrade", "base")
@@ -252,6 +261,7 @@ def test_what_else_stands_on_the_tables_is_named(database: Database) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@newest
 def test_a_role_that_may_not_migrate_is_told_why(empty_database: Database) -> None:
     done = migrate(empty_database.environment | {"PGUSER": "segment_reader"}, "upgrade", "head")
     assert done.returncode != 0
@@ -259,6 +269,7 @@ def test_a_role_that_may_not_migrate_is_told_why(empty_database: Database) -> No
     assert "permission denied" in done.stdout + done.stderr
 
 
+@newest
 def test_an_encoding_that_is_not_utf8_is_refused(server: Server) -> None:
     name = f"latin_{os.getpid()}"
     with Database(server, "postgres").connect(autocommit=True) as connection:
@@ -304,6 +315,7 @@ def adopt(database: Database) -> None:
     database.execute("set role segment_owner; select segment_adopt_server()")
 
 
+@newest
 def test_another_server_is_adopted(database: Database) -> None:
     load(database, 1, 2)
     database.execute(FOREIGN)
@@ -324,6 +336,7 @@ def test_another_server_is_adopted(database: Database) -> None:
     check_against_fold(database)
 
 
+@newest
 def test_the_own_server_is_left_alone(database: Database) -> None:
     """Never another's, and adopted a moment ago."""
     load(database, 1, 2)
@@ -337,6 +350,7 @@ def test_the_own_server_is_left_alone(database: Database) -> None:
         adopt(database)
 
 
+@newest
 def test_adopted_twice_at_once(database: Database) -> None:
     """The second caller waits for the first, and does nothing: a cursor that was made in between stays."""
     load(database, 1, 2)

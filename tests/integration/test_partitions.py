@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Database
 from tests.events import check_against_fold, make, ndjson, values
+from tests.loading import newest
 
 PARTITIONS = "select relname from pg_class where relname ~ '^segment_events_' and relkind = 'r' order by 1"
 ENSURE = "select segment_ensure_partitions(%s, %s)"
@@ -65,6 +66,7 @@ def test_days_long_ago_share_one(database: Database) -> None:
     check_against_fold(database)
 
 
+@newest
 @pytest.mark.parametrize("bounds", [("2026-01-01", "2096-01-01"), (None, None), ("2026-01-01", "infinity")])
 def test_too_many_or_none_are_refused(database: Database, bounds: tuple[str | None, str | None]) -> None:
     with pytest.raises(psycopg.Error) as refused:

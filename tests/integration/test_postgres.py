@@ -23,11 +23,20 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 INSTALLATIONS = postgres.installations()
 SMALL = 16  # megabytes of shared buffers
+INITIALISED = "initialised"
 
 Make = Callable[..., postgres.Server]
 
+of_a_copy = pytest.mark.usefixtures("copied")
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
 only_others = pytest.mark.skipif(os.geteuid() == 0, reason="root's own folders are closed to the server's account")
+
+
+@pytest.fixture
+def copied(shared: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers get their data directory as a copy, for tests that are not about how initdb makes one."""
+    made = shared.folder / INITIALISED
+    monkeypatch.setattr(postgres.Server, "_initialise", lambda server: subprocess.check_call(["cp", "-a", made, server.data]))
 
 
 @pytest.fixture
@@ -46,10 +55,13 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
-    """A server that no test stops."""
+    """A server that no test stops; beside its data is a copy of what initdb made, for others of its version."""
     home = tmp_path_factory.mktemp("shared") / "server"
     server = postgres.Server(home, INSTALLATIONS[postgres.DEFAULT_MAJOR], SMALL, die_with_parent=True)
     try:
+        server.start()
+        server.stop()
+        subprocess.check_call(["cp", "-a", server.data, server.folder / INITIALISED])
         server.start()
         yield server
     finally:
@@ -174,6 +186,7 @@ def test_databases_are_created_from_a_template_and_dropped_under_their_users(sha
     assert ask(shared, "select count(*) from pg_database where datname like 'a %'") == 0
 
 
+@of_a_copy
 def test_starting_and_stopping_twice_is_once(make: Make) -> None:
     server = make()
     server.start()
@@ -188,6 +201,7 @@ def test_starting_and_stopping_twice_is_once(make: Make) -> None:
     assert not processes_below(server.folder)
 
 
+@of_a_copy
 def test_a_commit_survives_kill_9(make: Make) -> None:
     server = make()
     server.start()
@@ -199,6 +213,7 @@ def test_a_commit_survives_kill_9(make: Make) -> None:
     assert ask(server, "select answer from kept") == 42
 
 
+@of_a_copy
 def test_two_servers_and_a_stale_pid_file_that_names_the_other(make: Make) -> None:
     one, two = make("one"), make("two")
     one.start()
@@ -214,6 +229,7 @@ def test_two_servers_and_a_stale_pid_file_that_names_the_other(make: Make) -> No
     assert two.running()
 
 
+@of_a_copy
 @pytest.mark.parametrize("garbage", ["", "postgres\n"])
 def test_a_damaged_pid_file_is_no_problem(make: Make, garbage: str) -> None:
     server = make()
@@ -238,6 +254,7 @@ def test_any_path_will_do_and_nothing_of_it_is_left(make: Make, tmp_path: Path, 
     assert list(tmp_path.rglob("*")) == [tmp_path / name]
 
 
+@of_a_copy
 def test_a_link_copied_from_another_checkout_is_not_followed(make: Make) -> None:
     one, two = make(Path("longer" * 20) / "one"), make(Path("longer" * 20) / "two")
     one.start()
@@ -272,6 +289,7 @@ def test_root_with_a_closed_checkout_gets_a_shelter_with_a_copy_of_the_programs(
     assert program_after_a_restart(server) == program_after_a_restart(server)
 
 
+@of_a_copy
 @only_root
 def test_a_copy_that_no_longer_matches_is_made_anew(make: Make, tmp_path: Path) -> None:
     installation = copy_of_the_wheel(tmp_path / "site-packages")
@@ -317,6 +335,7 @@ def test_a_shelter_that_somebody_planted_is_refused(make: Make, tmp_path: Path, 
         shelter.unlink() if plant == "link" else shutil.rmtree(shelter)
 
 
+@of_a_copy
 def test_a_failed_start_tells_what_the_log_says(make: Make) -> None:
     server = make(shared_buffers=10**9)
     with pytest.raises(errors.StartError, match='invalid value for parameter "shared_buffers"') as caught:
