@@ -16,8 +16,8 @@ from lake.rebuild import OPTIONS, Lake, check_empty
 from lake.store import find_store
 from lake.verify import verify
 from loader.cli import describe, duration, progress, stopping_on_signals
-from loader.database import connect
 from loader.database import check as check_loader
+from loader.database import connect
 from loader.errors import LoaderError
 from loader.stream import Stream
 

@@ -4,6 +4,8 @@ A batch is safe when its transaction is older than the oldest one running: whate
 So what a position in that order has passed is final, while loaders run, and nothing is open in between.
 """
 
+from bisect import bisect_left
+from itertools import accumulate
 from typing import NamedTuple
 
 from lake.database import one
@@ -40,8 +42,9 @@ PASSED = "select pg_snapshot_xmin(pg_current_snapshot()) > %s::xid8"
 
 HOLDERS = """
 with oldest as (select pg_snapshot_xmin(pg_current_snapshot())::xid as xid)
-select format('PostgreSQL''s process %s (%s, database %s, since %s)', pid, coalesce(nullif(application_name, ''), 'unnamed'), datname,
-  to_char(xact_start, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+select format(
+  'PostgreSQL''s process %s (%s, database %s)', pid, coalesce(nullif(application_name, ''), 'without a name'), datname
+)
 from pg_stat_activity join oldest on backend_xid = xid
 union all
 select format('the prepared transaction %L (database %s)', gid, database) from pg_prepared_xacts join oldest on transaction = xid
@@ -87,14 +90,11 @@ def safe(connection: Connection, after: Position, last_xact: str = EVERYTHING) -
 
 def cut(after: Position, batches: list[Batch]) -> Cut:
     """The first of the batches, as many as make a cut."""
-    events = 0
-    for count, batch in enumerate(batches, 1):
-        events += batch.events
-        if events >= MOST_EVENTS:
-            break
+    sums = list(accumulate(batch.events for batch in batches))
+    count = min(bisect_left(sums, MOST_EVENTS) + 1, len(batches))
     last = batches[count - 1]
     within = ranges([batch.batch_id for batch in batches[:count]], MOST_RANGES)
-    return Cut(after, Position(int(last.xact_id), last.batch_id), events, within)
+    return Cut(after, Position(int(last.xact_id), last.batch_id), sums[count - 1], within)
 
 
 def planned(connection: Connection, after: Position, until: Position) -> Cut:

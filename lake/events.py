@@ -33,17 +33,20 @@ LINE = """
 || case when e.extra ? 'segment' and e.extra -> 'segment' <> '{}' then ',' || substr((e.extra -> 'segment')::text, 2) else '}' end
 || coalesce(',"value":' || to_json(e.value), '')
 || case when e.remove then ',"remove":true' else '' end
-|| case when e.extra - 'segment' - '_meta' <> '{}' then ',' || substr(left((e.extra - 'segment' - '_meta')::text, -1), 2) else '' end
+|| case
+  when e.extra - 'segment' - '_meta' <> '{}' then ',' || substr(left((e.extra - 'segment' - '_meta')::text, -1), 2)
+  else ''
+end
 || ',"_meta":{"arrival":' || b.arrival || ',"seq":' || e.seq
 || case when e.extra ? '_meta' then ',"event":' || (e.extra -> '_meta')::text else '' end || '}}'
 """
 
 # In JSON no control character stands for itself, so CSV quotes nothing where these separate and quote.
-LINES = f"copy (select {PLACE}, {LINE} {EVENTS}) to stdout with (format csv, delimiter e'\\x01', quote e'\\x02')"  # noqa: S608
+LINES = f"copy (select {PLACE}, {LINE} {EVENTS}) to stdout with (format csv, delimiter e'\\x01', quote e'\\x02')"
 
 ROWS = f"""
 select {PLACE}, e.event_id::text, e.occurred_at, e.user_id, e.segment_name, e.value, e.remove, e.extra::text, b.arrival {EVENTS}
-"""  # noqa: S608 - constants
+"""
 
 ROWS_AT_A_TIME = 5_000
 """How many rows the server hands over at a time."""
@@ -91,6 +94,4 @@ def columns(row: tuple[Any, ...]) -> Event:
     """A row of ROWS."""
     vendor, day, hour, batch_id, seq, event, timestamp, user, name, value, remove, extra, arrival = row
     segment = {"vendor": vendor, "name": name}
-    return Event(
-        Place(vendor, day, hour), batch_id, seq, (event, timestamp, user, segment, value, remove, extra, arrival, seq)
-    )
+    return Event(Place(vendor, day, hour), batch_id, seq, (event, timestamp, user, segment, value, remove, extra, arrival, seq))

@@ -159,7 +159,7 @@ class Export:
         ledger.advance(connection, name, chosen.until)
         self.counts.events += sum(fragment.rows for fragment in fragments)
         self.counts.files += len(fragments)
-        self.counts.bytes += sum(fragment.bytes for fragment in fragments)
+        self.counts.bytes += sum(fragment.size for fragment in fragments)
         self.on_progress(self.counts)
 
 

@@ -7,6 +7,7 @@ Nothing here reads a clock, opens a file or knows a driver.
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 FORMATS = ("jsonl.gz", "parquet")
@@ -49,9 +50,8 @@ def ranges(numbers: Iterable[int], most: int) -> list[tuple[int, int]]:
     ordered = sorted(set(numbers))
     if not ordered:
         return []
-    holes = [(right - left, left, right) for left, right in zip(ordered, ordered[1:], strict=False) if right - left > 1]
+    holes = [(right - left, left, right) for left, right in pairwise(ordered) if right - left > 1]
     widest = sorted(sorted(holes, reverse=True)[: most - 1], key=lambda hole: hole[1])
     firsts = [ordered[0], *(right for _, _, right in widest)]
     lasts = [*(left for _, left, _ in widest), ordered[-1]]
     return list(zip(firsts, lasts, strict=True))
-

@@ -75,7 +75,7 @@ class Fragment(NamedTuple):
     path: str
     batches: list[int]
     rows: int
-    bytes: int
+    size: int
     checksum: bytes
 
 
@@ -84,7 +84,7 @@ class Recorded(NamedTuple):
 
     path: str
     rows: int
-    bytes: int
+    size: int
     checksum: bytes
     written: bool
 
@@ -148,4 +148,4 @@ def as_text(position: Position) -> tuple[str, int]:
 def recorded(destination: str, fragment: Fragment) -> tuple[object, ...]:
     """A fragment as lake_fragments has it."""
     batches = Int8Multirange([Int8Range(batch, batch + 1) for batch in fragment.batches])
-    return destination, fragment.path, batches, fragment.rows, fragment.bytes, fragment.checksum
+    return destination, fragment.path, batches, fragment.rows, fragment.size, fragment.checksum

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 OURS = frozenset(("arrival", "seq", "event"))
-_TAIL = re.compile(rb',"_meta":\{"arrival":([0-9]{1,18}),"seq":([0-9]{1,18})\}\}$')
 _INTEGER = re.compile(rb"0|[1-9][0-9]{0,18}")
+_TAIL = re.compile(rb',"_meta":\{"arrival":(%b),"seq":(%b)\}\}$' % ((_INTEGER.pattern,) * 2))
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -86,7 +86,7 @@ def parquet(file: IO[bytes]) -> Iterator[line.Arrived]:
 
     try:
         opened = ParquetFile(file, pre_buffer=False)
-        if not COLUMNS <= set(opened.schema_arrow.names):
+        if not set(opened.schema_arrow.names) >= COLUMNS:
             raise ValueError("it has not the columns of a lake")
         for batch in opened.iter_batches(ROWS, use_threads=False):
             for row in batch.to_pylist():

@@ -167,9 +167,7 @@ class Objects(Store):
     def place(self, written: Sequence[Written]) -> None:
         """Upload; an object appears when it is whole."""
         with telling(self.name):
-            self._fs.put(
-                [str(one.file) for one in written], [f"{self._root}/{one.fragment.path}" for one in written]
-            )
+            self._fs.put([str(one.file) for one in written], [f"{self._root}/{one.fragment.path}" for one in written])
 
     def remove(self, path: str) -> None:
         """Remove an object."""
@@ -208,7 +206,9 @@ def telling(name: str) -> Iterator[None]:
             raise
         if type(error).__name__ in AWAY:
             raise StoreAway(f"{name} does not answer ({one_line(error)}): {StoreAway().args[0].partition('; ')[2]}") from None
-        raise NoDestination(f"{name} cannot be used: {one_line(error)}. Set the store's credentials in the environment.") from None
+        raise NoDestination(
+            f"{name} cannot be used: {one_line(error)}. Set the store's credentials in the environment."
+        ) from None
 
 
 def of_store(error: Exception) -> bool:

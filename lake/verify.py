@@ -61,8 +61,8 @@ def verify(connection: Connection, store: Store) -> Result:
 
 def faults(store: Store, fragment: Recorded, size: int | None) -> Iterator[str]:
     """What is wrong with a file, if anything is."""
-    if size is not None and size < fragment.bytes:
-        yield f"{fragment.path} is truncated: it has {size:,} bytes of {fragment.bytes:,}"
+    if size is not None and size < fragment.size:
+        yield f"{fragment.path} is truncated: it has {size:,} bytes of {fragment.size:,}"
         return
     try:
         if digest(store, fragment.path) != fragment.checksum:
