@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -118,32 +118,34 @@ WRITERS: dict[str, Callable[[Any], Writer]] = {"jsonl.gz": Lines, "parquet": Col
 
 def write(events: Iterable[Event], folder: Path, form: str) -> Iterator[Written]:
     """Write events, which come in order of their places, as files; yield each when it is complete and on the disk."""
-    number = 0
+    numbers = count()
     for _, of_place in groupby(events, attrgetter("place")):
-        for first in of_place:
-            number += 1
-            yield _write(first, of_place, folder / str(number), form)
+        while written := _write(of_place, folder / str(next(numbers)), form):
+            yield written
 
 
-def _write(first: Event, others: Iterator[Event], file: Path, form: str) -> Written:
-    """Write a file of the first event and those that follow, up to as many as one may have."""
-    batches, seqs, rows = [first.batch_id], [first.seq, first.seq], 1
+def _write(events: Iterator[Event], file: Path, form: str) -> Written | None:
+    """Write a file of the next events, up to as many as one may have; None: there is none left."""
+    first = next(events, None)
+    if first is None:
+        return None
+    batches, least, greatest, rows = [first.batch_id], first.seq, first.seq, 1
     with file.open("wb") as opened:
         writer = WRITERS[form](opened)
         writer.add(first.content)
-        while rows < MOST_ROWS and (event := next(others, None)):
+        while rows < MOST_ROWS and (event := next(events, None)):
             writer.add(event.content)
             rows += 1
             if event.batch_id != batches[-1]:
                 batches.append(event.batch_id)
-            if event.seq > seqs[1]:
-                seqs[1] = event.seq
-            elif event.seq < seqs[0]:
-                seqs[0] = event.seq
+            if event.seq > greatest:
+                greatest = event.seq
+            elif event.seq < least:
+                least = event.seq
         writer.finish()
         flush(opened)
     checksum = digest(file)
-    name = path(first.place, *seqs, checksum, form)
+    name = path(first.place, least, greatest, checksum, form)
     return Written(file, Fragment(name, sorted(set(batches)), rows, file.stat().st_size, checksum))
 
 

@@ -73,7 +73,7 @@ class Checked(io.RawIOBase):
 
 def ndjson(file: io.RawIOBase) -> Iterator[line.Arrived]:
     """The lines of a gzip file; blank ones are none."""
-    with gzip.GzipFile(fileobj=io.BufferedReader(file, CHUNK)) as text:  # type: ignore[arg-type]
+    with gzip.GzipFile(fileobj=io.BufferedReader(file, CHUNK)) as text:
         for row in text:
             if row.strip():
                 yield line.arrived(row.rstrip(b"\r\n"))

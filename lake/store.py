@@ -205,7 +205,8 @@ def telling(name: str) -> Iterator[None]:
         if not of_store(error):
             raise
         if type(error).__name__ in AWAY:
-            raise StoreAway(f"{name} does not answer ({one_line(error)}): {StoreAway().args[0].partition('; ')[2]}") from None
+            rest = StoreAway().args[0].removeprefix("The destination does not answer")
+            raise StoreAway(f"{name} does not answer ({one_line(error)}){rest}") from None
         raise NoDestination(
             f"{name} cannot be used: {one_line(error)}. Set the store's credentials in the environment."
         ) from None

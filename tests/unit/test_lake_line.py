@@ -95,8 +95,9 @@ def test_the_loader_takes_what_comes_back(event: dict[str, Any]) -> None:
     "meta",
     [
         '{"arrival":1}', '{"seq":1}', '{"arrival":1,"seq":"2"}', '{"arrival":1.0,"seq":2}', '{"arrival":-1,"seq":2}', "7", "null",
-        '{"arrival":1,"seq":2,"offset":3}', '{"arrival":1e3,"seq":2}', '{"partition":0,"offset":3}', "[]", '{"arrival":01,"seq":2}',
-        '{"arrival":null,"seq":null}', "{}",
+        '{"arrival":1,"seq":2,"offset":3}', '{"arrival":1e3,"seq":2}', '{"partition":0,"offset":3}', "[]",
+        '{"arrival":01,"seq":2}', '{"arrival":null,"seq":null}',
+        "{}",
     ],
 )  # fmt: skip
 def test_another_meta_is_a_field_like_all_others(meta: str) -> None:
