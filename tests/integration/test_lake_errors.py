@@ -128,7 +128,6 @@ def test_another_server(database: Database, tmp_path: Path) -> None:
     check_equal(database, tmp_path / "new")
 
 
-@newest
 def test_the_server_goes_and_comes_back(own_database: Database, tmp_path: Path) -> None:
     load(own_database, input=ndjson([make(1)]))
     with running(own_database, "export", tmp_path, "--every", "50ms", "--linger", "0s") as process:
@@ -145,7 +144,6 @@ def test_the_server_goes_and_comes_back(own_database: Database, tmp_path: Path) 
     check_equal(own_database, tmp_path)
 
 
-@newest
 def test_a_server_that_stays_away(own_database: Database, tmp_path: Path) -> None:
     load(own_database, input=ndjson([make(1)]))
     with running(own_database, "export", tmp_path, "--every", "50ms", "--linger", "0s", "--retry-for", "300ms") as process:
