@@ -21,22 +21,23 @@ MOST_RANGES = 20
 LEAST_ROWS = 10_000
 """How many events a file should have, on average, lest a slow stream shatters into small ones."""
 
+# In an order by, xact_id alone would be the text of it.
 SAFE = """
-select xact_id::text, batch_id, events, extract(epoch from clock_timestamp() - recorded_at)::float
-from segment_batches
-where (xact_id, batch_id) > (%s::xid8, %s) and xact_id < pg_snapshot_xmin(pg_current_snapshot()) and xact_id <= %s::xid8
-order by xact_id, batch_id
+select b.xact_id::text, b.batch_id, b.events, extract(epoch from clock_timestamp() - b.recorded_at)::float
+from segment_batches b
+where (b.xact_id, b.batch_id) > (%s::xid8, %s) and b.xact_id < pg_snapshot_xmin(pg_current_snapshot()) and b.xact_id <= %s::xid8
+order by b.xact_id, b.batch_id
 limit %s
 """
 
 PLANNED = """
-select xact_id::text, batch_id, events, 0
-from segment_batches
-where (xact_id, batch_id) > (%s::xid8, %s) and (xact_id, batch_id) <= (%s::xid8, %s)
-order by xact_id, batch_id
+select b.xact_id::text, b.batch_id, b.events, 0
+from segment_batches b
+where (b.xact_id, b.batch_id) > (%s::xid8, %s) and (b.xact_id, b.batch_id) <= (%s::xid8, %s)
+order by b.xact_id, b.batch_id
 """
 
-LAST = "select xact_id::text, batch_id from segment_batches order by xact_id desc, batch_id desc limit 1"
+LAST = "select b.xact_id::text, b.batch_id from segment_batches b order by b.xact_id desc, b.batch_id desc limit 1"
 
 PASSED = "select pg_snapshot_xmin(pg_current_snapshot()) > %s::xid8"
 

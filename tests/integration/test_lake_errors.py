@@ -87,13 +87,6 @@ def test_credentials_in_a_url_are_refused_and_not_shown(database: Database, url:
 
 
 @newest
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_may_not_be_written(database: Database, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert_one_sentence(run(database, "export", tmp_path / "lake"), "may not be used")
-
-
-@newest
 def test_a_full_disk(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is there of what did not fit, and the next export goes on."""
     load(database, input=ndjson(sample(50, 9)))
