@@ -7,7 +7,6 @@ never tells a secret: a URL that carries credentials is refused.
 import errno
 import os
 import shutil
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from lake.errors import BadDestination, NoDestination, StoreAway
+from lake.errors import BadDestination, LakeError, NoDestination, StoreAway
 from lake.fragment import Written
 from lake.layout import UNFINISHED
 
@@ -144,7 +143,7 @@ class Objects(Store):
 
     def __init__(self, url: str) -> None:
         self.name = url
-        with telling(url):
+        with telling_client(url):
             self._fs, self._root = file_system(url)
         self._made: tempfile.TemporaryDirectory[str] | None = None
 
@@ -154,24 +153,24 @@ class Objects(Store):
 
     def sizes(self) -> dict[str, int]:
         """Every object below the URL."""
-        with telling(self.name):
+        with telling_client(self.name):
             found = self._fs.find(self._root, detail=True)
         return {str(PurePosixPath(name).relative_to(self._root)): int(detail["size"]) for name, detail in found.items()}
 
     def open(self, path: str) -> IO[bytes]:
         """Open an object."""
-        with telling(f"{self.name}/{path}"):
+        with telling_client(f"{self.name}/{path}"):
             opened: IO[bytes] = self._fs.open(f"{self._root}/{path}", "rb", block_size=BLOCK)
         return opened
 
     def place(self, written: Sequence[Written]) -> None:
         """Upload; an object appears when it is whole."""
-        with telling(self.name):
+        with telling_client(self.name):
             self._fs.put([str(one.file) for one in written], [f"{self._root}/{one.fragment.path}" for one in written])
 
     def remove(self, path: str) -> None:
         """Remove an object."""
-        with telling(self.name):
+        with telling_client(self.name):
             if self._fs.exists(f"{self._root}/{path}"):
                 self._fs.rm_file(f"{self._root}/{path}")
 
@@ -201,21 +200,23 @@ def telling(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise told(name, error) from None
+
+
+@contextmanager
+def telling_client(name: str) -> Iterator[None]:
+    """Turn whatever a store's client raises into one of the lake's errors."""
+    try:
+        with telling(name):
+            yield
+    except LakeError:
+        raise
     except Exception as error:
-        if not of_store(error):
-            raise
         if type(error).__name__ in AWAY:
             rest = StoreAway().args[0].removeprefix("The destination does not answer")
             raise StoreAway(f"{name} does not answer ({one_line(error)}){rest}") from None
         raise NoDestination(
             f"{name} cannot be used: {one_line(error)}. Set the store's credentials in the environment."
         ) from None
-
-
-def of_store(error: Exception) -> bool:
-    """Whether an error is one of a store's client that is no OSError."""
-    client: Any = sys.modules.get("botocore.exceptions")
-    return client is not None and isinstance(error, client.BotoCoreError | client.ClientError)
 
 
 def told(name: str, error: OSError) -> NoDestination:

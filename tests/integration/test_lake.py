@@ -154,7 +154,7 @@ def test_killed_anywhere_while_loaders_run(database: Database, tmp_path: Path) -
         loading(database, "--batch-size", "20", "--rate", "300", paths[0]) as one,
         loading(database, "--batch-size", "7", "--rate", "200", paths[1]) as two,
     ):
-        for _ in range(5):
+        for _ in range(3):
             before = fragments(database)
             with running(database, "export", destination, "--every", "10ms", "--linger", "0s") as process:
                 wait_until(lambda before=before: fragments(database) > before)  # type: ignore[misc]
