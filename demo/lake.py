@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from demo import postgres
 from demo.errors import StepFailedError
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DESTINATION = postgres.STATE / "lake"
 LOG = postgres.STATE / "lake.log"
 LAKE = (sys.executable, "-m", "lake")
-EVERY = ("--every", "10s", "--linger", "10s")
+EVERY = ("--every", "10s", "--linger", "0s")
 COMMANDS = ("find .demo/lake -name '*.gz'", "zcat $(find .demo/lake -name '*.gz' | tail -1) | jq .")
 """How to look at it from the checkout's folder."""
 
@@ -40,9 +41,8 @@ class Lake:
         tether = functools.partial(postgres.die_with, os.getpid())
         with LOG.open("wb") as log:
             command = [*LAKE, "export", str(DESTINATION), *EVERY]
-            self._export = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stderr=log, start_new_session=True, preexec_fn=tether
-            )
+            options: dict[str, Any] = {"start_new_session": True, "preexec_fn": tether}
+            self._export = subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=log, **options)
         try:
             yield
         finally:

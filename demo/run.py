@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbits
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -35,6 +36,14 @@ LOCK = postgres.STATE / "demo.lock"
 TICK_SECONDS = 1.0
 
 
+class Parts(NamedTuple):
+    """What runs beside each other."""
+
+    stream: Stream
+    delivery: Delivery
+    lake: Lake
+
+
 def demo(rate: float, seconds: float | None) -> bool:
     """Run until Ctrl-C, or for `seconds` and then check; return whether all is as it should be."""
     console = Console()
@@ -45,15 +54,14 @@ def demo(rate: float, seconds: float | None) -> bool:
         delivery, lake, environment = Delivery(keep=seconds is not None), Lake(), server.environment(DATABASE)
         with contextlib.suppress(KeyboardInterrupt), delivery.running(environment):
             with lake.running(environment), stream.running(environment):
-                watch(server, stream, delivery, lake, console, seconds)
-            return closing_check(server, stream, delivery, lake, console) if seconds is not None else True
+                watch(server, Parts(stream, delivery, lake), console, seconds)
+            return closing_check(server, Parts(stream, delivery, lake), console) if seconds is not None else True
     return True
 
 
-def watch(
-    server: postgres.Server, stream: Stream, delivery: Delivery, lake: Lake, console: Console, seconds: float | None
-) -> None:
+def watch(server: postgres.Server, parts: Parts, console: Console, seconds: float | None) -> None:
     """Show the figures, every tick anew, until the time is over."""
+    stream, delivery, lake = parts
     ends_at = time.monotonic() + (float("inf") if seconds is None else seconds)
     console.print(f"the toggles go to {delivery.receiver.url} and no further; to slow it down:", soft_wrap=True)
     console.print(f"  curl -X PUT {delivery.receiver.url}settings -d '{{\"delay\": 2000}}'", highlight=False, soft_wrap=True)
@@ -73,8 +81,9 @@ def watch(
                 raise lake.failed()
 
 
-def closing_check(server: postgres.Server, stream: Stream, delivery: Delivery, lake: Lake, console: Console) -> bool:
+def closing_check(server: postgres.Server, parts: Parts, console: Console) -> bool:
     """Compare generator, tables, receiver and lake; the last lines say how many of each are right."""
+    stream, delivery, lake = parts
     console.print("checking every event, membership and toggle against an independent fold")
     with server.connect(DATABASE, READER) as connection:
         delivery.wait_for(check.count_toggles(connection))

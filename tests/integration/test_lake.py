@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import lake.export
 from lake import cut
 from lake.cli import main
+from lake.ledger import Position
 from lake.store import Folder
 from tests.conftest import Database
 from tests.events import TODAY, document, make, ndjson
@@ -267,12 +268,12 @@ def test_many_events_are_due_at_once(database: Database, monkeypatch: pytest.Mon
     for number in range(4):
         load(database, input=ndjson(make(number * 10 + n, f"u{n}") for n in range(10)))
     with database.connect() as connection:
-        batches = cut.safe(connection, cut.Position(0, 0))
-        assert cut.due(connection, cut.Position(0, 0), batches, 600)
-        assert not cut.due(connection, cut.Position(0, 0), batches[:1], 600)
-        assert not cut.due(connection, cut.Position(0, 0), [], 0)
+        batches = cut.safe(connection, Position(0, 0))
+        assert cut.due(connection, Position(0, 0), batches, 600)
+        assert not cut.due(connection, Position(0, 0), batches[:1], 600)
+        assert not cut.due(connection, Position(0, 0), [], 0)
         monkeypatch.setattr(cut, "LEAST_ROWS", 100)
-        assert not cut.due(connection, cut.Position(0, 0), batches, 600)
+        assert not cut.due(connection, Position(0, 0), batches, 600)
 
 
 @newest

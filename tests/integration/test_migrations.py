@@ -18,7 +18,8 @@ from tests.loading import wait_until
 
 OURS = """
 select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname ~ '^(segment|webhook|lake)'
-union all select 'function', proname from pg_proc where pronamespace = 'public'::regnamespace and proname ~ '^(segment|webhook|lake)'
+union all select 'function', proname from pg_proc
+  where pronamespace = 'public'::regnamespace and proname ~ '^(segment|webhook|lake)'
 union all select 'publication', pubname from pg_publication
 union all select 'grant', grantee::regrole::text from pg_namespace, aclexplode(nspacl)
   where nspname = 'public' and grantee <> 0 and grantee::regrole::text like 'segment%'
