@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import lake.fragment
 from lake.cli import main
 from tests.conftest import Database
 from tests.events import make, ndjson
-from tests.exporting import LAKE, check_equal, export, files, run, running
+from tests.exporting import check_equal, export, files, run, running
 from tests.loading import assert_one_sentence, execute, finish, load, newest, sample, wait_until
 
 
@@ -77,13 +76,13 @@ def test_what_cannot_be_exported(database: Database, empty_database: Database, t
     assert_one_sentence(run(database, "export", tmp_path / "lake", "--format", "parquet"), "holds jsonl.gz")
 
 
-@newest
-@pytest.mark.parametrize("url", ["s3://key:s3cr3t@bucket/lake", "s3://bucket/lake?secret=s3cr3t"])
+@pytest.mark.parametrize("url", ["s3://key:s3cr3t@bucket/lake", "s3://bucket/lake?secret=s3cr3t", "s3://bucket#s3cr3t"])
 @pytest.mark.parametrize("command", ["export", "verify", "rebuild"])
-def test_credentials_in_a_url_are_refused_and_not_shown(database: Database, url: str, command: str) -> None:
-    done = run(database, command, url)
-    assert_one_sentence(done, "AWS_SECRET_ACCESS_KEY")
-    assert "s3cr3t" not in done.stdout + done.stderr
+def test_credentials_in_a_url_are_refused_and_not_shown(url: str, command: str) -> None:
+    done = CliRunner().invoke(main, [command, url])
+    assert done.exit_code == 1
+    assert "AWS_SECRET_ACCESS_KEY" in done.stderr
+    assert "s3cr3t" not in done.output
 
 
 @newest
@@ -145,5 +144,3 @@ def test_a_server_that_stays_away(own_database: Database, tmp_path: Path) -> Non
         _, said = finish(process, 1)
     assert said.splitlines()[-1].startswith("Error: The server went away and did not come back in time")
     assert "Traceback" not in said
-    shutil.rmtree(tmp_path)
-    assert LAKE
