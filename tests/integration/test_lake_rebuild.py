@@ -25,7 +25,7 @@ from segment_event_outcomes order by 1, 2, 3
 
 EVENTS = """
 select event_id::text, user_id, occurred_at, vendor, segment_name, value, remove, extra
-from segment_events join segment_batches using (batch_id) order by arrival, seq
+from segment_events order by 1, 2, 3
 """
 
 SMALL = """
