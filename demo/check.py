@@ -45,17 +45,20 @@ class Result:
     events: Agreement
     memberships: Agreement
     toggles: Agreement
+    lake: Agreement
 
     def right(self) -> bool:
         """Whether all are, and there were events."""
-        return self.events.all > 0 and all(found.all == found.right for found in (self.events, self.memberships, self.toggles))
+        agreements = (self.events, self.memberships, self.toggles, self.lake)
+        return self.events.all > 0 and all(found.all == found.right for found in agreements)
 
     def sentence(self) -> str:
         """For people."""
         return (
             f"{self.events.right:,} of {self.events.all:,} events are in segment_events, "
             f"{self.memberships.right:,} of {self.memberships.all:,} memberships equal the fold, and "
-            f"{self.toggles.right:,} of {self.toggles.all:,} toggles reached the webhook, each once."
+            f"{self.toggles.right:,} of {self.toggles.all:,} toggles reached the webhook, each once; "
+            f"{self.lake.right:,} of {self.lake.all:,} events are in the lake."
         )
 
 
@@ -65,8 +68,10 @@ def count_toggles(connection: psycopg.Connection[Any]) -> int:
     return int(count)
 
 
-def compare(connection: psycopg.Connection[Any], lines: Iterable[bytes], documents: Iterable[Mapping[str, Any]]) -> Result:
-    """Fold the lines, in order, and count what the tables have of that, and the webhook of the tables' toggles."""
+def compare(
+    connection: psycopg.Connection[Any], lines: Iterable[bytes], documents: Iterable[Mapping[str, Any]], lake: Iterable[bytes]
+) -> Result:
+    """Fold the lines, in order, and count what the tables and the lake have of that, and the webhook of the tables' toggles."""
     events = [parse(json.loads(line)) for line in lines]
     fold = Fold()
     for event in events:
@@ -75,6 +80,7 @@ def compare(connection: psycopg.Connection[Any], lines: Iterable[bytes], documen
         Agreement.of(events, connection.execute(EVENTS).fetchall()),
         Agreement.of(fold.rows(), connection.execute(MEMBERSHIPS).fetchall()),
         Agreement.of(connection.execute(TOGGLES).fetchall(), map(parse_toggle, documents)),
+        Agreement.of(events, (parse(json.loads(line)) for line in lake)),
     )
 
 

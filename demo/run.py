@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbits
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -21,6 +22,8 @@ from demo import check, postgres
 from demo.delivery import Delivery
 from demo.errors import AlreadyRunningError, StepFailedError
 from demo.figures import Figures
+from demo.lake import COMMANDS, Lake
+from demo.lake import lines as lake_lines
 from demo.screen import Screen
 from demo.stream import Stream
 from migrations.schema import dump
@@ -33,6 +36,14 @@ LOCK = postgres.STATE / "demo.lock"
 TICK_SECONDS = 1.0
 
 
+class Parts(NamedTuple):
+    """What runs beside each other."""
+
+    stream: Stream
+    delivery: Delivery
+    lake: Lake
+
+
 def demo(rate: float, seconds: float | None) -> bool:
     """Run until Ctrl-C, or for `seconds` and then check; return whether all is as it should be."""
     console = Console()
@@ -42,19 +53,23 @@ def demo(rate: float, seconds: float | None) -> bool:
         console.print("building the views with dbt")
         build_views(server, DATABASE)
         stream = Stream(rate, randbits(32), datetime.now(UTC))
-        delivery = Delivery(keep=seconds is not None)
-        with contextlib.suppress(KeyboardInterrupt), delivery.running(server.environment(DATABASE)):
-            with stream.running(server.environment(DATABASE)):
-                watch(server, stream, delivery, console, seconds)
-            return closing_check(server, stream, delivery, console) if seconds is not None else True
+        delivery, lake, environment = Delivery(keep=seconds is not None), Lake(), server.environment(DATABASE)
+        with contextlib.suppress(KeyboardInterrupt), delivery.running(environment):
+            with lake.running(environment), stream.running(environment):
+                watch(server, Parts(stream, delivery, lake), console, seconds)
+            return closing_check(server, Parts(stream, delivery, lake), console) if seconds is not None else True
     return True
 
 
-def watch(server: postgres.Server, stream: Stream, delivery: Delivery, console: Console, seconds: float | None) -> None:
+def watch(server: postgres.Server, parts: Parts, console: Console, seconds: float | None) -> None:
     """Show the figures, every tick anew, until the time is over."""
+    stream, delivery, lake = parts
     ends_at = time.monotonic() + (float("inf") if seconds is None else seconds)
     console.print(f"the toggles go to {delivery.receiver.url} and no further; to slow it down:", soft_wrap=True)
     console.print(f"  curl -X PUT {delivery.receiver.url}settings -d '{{\"delay\": 2000}}'", highlight=False, soft_wrap=True)
+    console.print("the events go to files, every 10 s; to look at them:")
+    for command in COMMANDS:
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
     connection = server.connect(DATABASE, READER, autocommit=True)
     display = Screen(console, server.bin / "psql", server.environment(DATABASE) | {"PGUSER": READER})
     with Figures(connection) as figures, display.live() as screen:
@@ -64,14 +79,18 @@ def watch(server: postgres.Server, stream: Stream, delivery: Delivery, console: 
                 raise stream.failed()
             if delivery.ended():
                 raise delivery.failed()
+            if lake.ended():
+                raise lake.failed()
 
 
-def closing_check(server: postgres.Server, stream: Stream, delivery: Delivery, console: Console) -> bool:
-    """Compare generator, tables and receiver; the last lines say how many of each are right."""
+def closing_check(server: postgres.Server, parts: Parts, console: Console) -> bool:
+    """Compare generator, tables, receiver and lake; the last lines say how many of each are right."""
+    stream, delivery, lake = parts
     console.print("checking every event, membership and toggle against an independent fold")
     with server.connect(DATABASE, READER) as connection:
         delivery.wait_for(check.count_toggles(connection))
-        result = check.compare(connection, stream.generate_again(), delivery.receiver.received())
+        lake.finish()
+        result = check.compare(connection, stream.generate_again(), delivery.receiver.received(), lake_lines())
     console.print(result.sentence(), highlight=False, soft_wrap=True)
     return result.right()
 

@@ -89,10 +89,10 @@ def runs(days: Iterable[str]) -> Iterator[tuple[date, date]]:
 class Session:
     """A connection that is made anew when it was lost, for as long as `patience` seconds; `stopping` cuts the wait short."""
 
-    def __init__(self, patience: float, stopping: Event) -> None:
+    def __init__(self, patience: float, stopping: Event, on_connect: Callable[[Connection], None] = check) -> None:
         self.patience = patience
         self.stopping = stopping
-        self.on_connect: Callable[[Connection], None] = check
+        self.on_connect = on_connect
         self._connection = connect()
         self.on_connect(self._connection)
 

@@ -75,6 +75,8 @@ class Source:
     seekable: bool
     end: int = 0
     """Where a regular file ended when it was looked at: what is written later is for the next run, whole lines at a time."""
+    grows: bool = True
+    """Whether its last line may have been read before it was whole."""
     positions: Positions = field(default_factory=lambda: dict.fromkeys(range(BUCKETS), 0))
 
     def chunks(self, linger: float) -> Iterator[bytes]:
@@ -201,7 +203,7 @@ def resume(connection: Connection, source: Source) -> str:
     if source.fingerprint(length) != fingerprint or source.end < max(positions.values()):
         begin(connection, source)
         return f"{source.name} was replaced by another file: loading it from its beginning"
-    if max(positions.values()) < source.end:
+    if source.grows and max(positions.values()) < source.end:
         positions = reread_last_line(connection, source, positions)
     source.positions = positions
     if source.start >= source.end:

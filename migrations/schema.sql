@@ -401,6 +401,73 @@ ALTER FUNCTION public.segment_reset() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_reset() IS 'Back to pristine: empties events, memberships, outcomes, batches, rejects and sources, and unsets the horizon. The owner''s.';
 
+CREATE TABLE public.lake_destinations (
+    destination text NOT NULL COLLATE pg_catalog."C",
+    format text NOT NULL COLLATE pg_catalog."C",
+    system_identifier bigint NOT NULL,
+    xact_id xid8 DEFAULT '0'::xid8 NOT NULL,
+    batch_id bigint DEFAULT 0 NOT NULL,
+    until_xact_id xid8,
+    until_batch_id bigint,
+    made_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT lake_destinations_format CHECK ((format = ANY (ARRAY['jsonl.gz'::text, 'parquet'::text]))),
+    CONSTRAINT lake_destinations_until CHECK (((until_xact_id IS NULL) = (until_batch_id IS NULL)))
+);
+
+ALTER TABLE public.lake_destinations OWNER TO segment_owner;
+
+COMMENT ON TABLE public.lake_destinations IS 'How far each lake has come: one row a destination.';
+
+COMMENT ON COLUMN public.lake_destinations.destination IS 'The folder, by its absolute path, or the object store''s URL.';
+
+COMMENT ON COLUMN public.lake_destinations.format IS 'jsonl.gz or parquet.';
+
+COMMENT ON COLUMN public.lake_destinations.system_identifier IS 'The server whose transaction ids the positions are: on another they mean nothing.';
+
+COMMENT ON COLUMN public.lake_destinations.xact_id IS 'The transaction of the last batch that the lake has; 0: it has none.';
+
+COMMENT ON COLUMN public.lake_destinations.batch_id IS 'The last batch that the lake has, in order of (xact_id, batch_id): it has all up to it.';
+
+COMMENT ON COLUMN public.lake_destinations.until_xact_id IS 'The transaction of the last batch in the fragments that are being put in place; null: none are.';
+
+COMMENT ON COLUMN public.lake_destinations.until_batch_id IS 'The last batch in the fragments that are being put in place; null: none are.';
+
+COMMENT ON COLUMN public.lake_destinations.made_at IS 'When the first export to it began.';
+
+COMMENT ON COLUMN public.lake_destinations.updated_at IS 'When this row was last written.';
+
+CREATE TABLE public.lake_fragments (
+    destination text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    batches int8multirange NOT NULL,
+    rows bigint NOT NULL,
+    bytes bigint NOT NULL,
+    checksum bytea NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    written_at timestamp with time zone
+);
+
+ALTER TABLE public.lake_fragments OWNER TO segment_owner;
+
+COMMENT ON TABLE public.lake_fragments IS 'The files that the lakes consist of: recorded before they are there, and marked once they are.';
+
+COMMENT ON COLUMN public.lake_fragments.destination IS 'The lake: a row of lake_destinations.';
+
+COMMENT ON COLUMN public.lake_fragments.path IS 'The file, below the destination.';
+
+COMMENT ON COLUMN public.lake_fragments.batches IS 'The batches (segment_batches.batch_id) that it has events of: all that they have of its vendor and hour, together with the fragments beside it.';
+
+COMMENT ON COLUMN public.lake_fragments.rows IS 'How many events it has.';
+
+COMMENT ON COLUMN public.lake_fragments.bytes IS 'Its size.';
+
+COMMENT ON COLUMN public.lake_fragments.checksum IS 'SHA-256 of the whole file; its name has the first 16 hex digits.';
+
+COMMENT ON COLUMN public.lake_fragments.recorded_at IS 'When it was recorded: it was complete then, under another name.';
+
+COMMENT ON COLUMN public.lake_fragments.written_at IS 'Since when it is known to be there; null: it may not be yet.';
+
 CREATE TABLE public.segment_alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -950,6 +1017,12 @@ COMMENT ON COLUMN public.webhook_dead_letters.set_aside_at IS 'When the transact
 
 ALTER TABLE ONLY public.segment_events ATTACH PARTITION public.segment_events_older FOR VALUES FROM (MINVALUE) TO ('400 days before the migration');
 
+ALTER TABLE ONLY public.lake_destinations
+    ADD CONSTRAINT lake_destinations_pkey PRIMARY KEY (destination);
+
+ALTER TABLE ONLY public.lake_fragments
+    ADD CONSTRAINT lake_fragments_pkey PRIMARY KEY (destination, path);
+
 ALTER TABLE ONLY public.segment_alembic_version
     ADD CONSTRAINT segment_alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -989,6 +1062,14 @@ ALTER TABLE ONLY public.webhook_cursors
 ALTER TABLE ONLY public.webhook_dead_letters
     ADD CONSTRAINT webhook_dead_letters_pkey PRIMARY KEY (id);
 
+CREATE INDEX lake_fragments_written ON public.lake_fragments USING btree (destination, written_at);
+
+COMMENT ON INDEX public.lake_fragments_written IS 'A lake''s newest files, and those not known to be there.';
+
+CREATE INDEX segment_batches_in_order ON public.segment_batches USING btree (xact_id, batch_id);
+
+COMMENT ON INDEX public.segment_batches_in_order IS 'The order in which batches go to the lake.';
+
 CREATE INDEX segment_events_batch ON ONLY public.segment_events USING btree (batch_id);
 
 CREATE INDEX segment_events_older_batch_id_idx ON public.segment_events_older USING btree (batch_id);
@@ -1021,6 +1102,9 @@ CREATE TRIGGER segment_outcomes_0_append_only BEFORE DELETE OR UPDATE OR TRUNCAT
 
 COMMENT ON TRIGGER segment_outcomes_0_append_only ON public.segment_outcomes IS 'Outcomes are never changed or removed.';
 
+ALTER TABLE ONLY public.lake_fragments
+    ADD CONSTRAINT lake_fragments_destination_fkey FOREIGN KEY (destination) REFERENCES public.lake_destinations(destination);
+
 CREATE PUBLICATION segment_changes WITH (publish = 'insert', publish_via_partition_root = true);
 
 ALTER PUBLICATION segment_changes OWNER TO segment_owner;
@@ -1042,6 +1126,7 @@ GRANT USAGE ON SCHEMA public TO segment_loader;
 GRANT USAGE ON SCHEMA public TO segment_listener;
 GRANT USAGE ON SCHEMA public TO segment_reader;
 GRANT ALL ON SCHEMA public TO segment_dbt;
+GRANT USAGE ON SCHEMA public TO segment_lake;
 
 REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
 
@@ -1067,18 +1152,27 @@ REVOKE ALL ON FUNCTION public.segment_refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_reset() FROM PUBLIC;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.lake_destinations TO segment_lake;
+GRANT SELECT ON TABLE public.lake_destinations TO segment_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.lake_fragments TO segment_lake;
+GRANT SELECT ON TABLE public.lake_fragments TO segment_reader;
+
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_loader;
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_listener;
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_reader;
+GRANT SELECT ON TABLE public.segment_alembic_version TO segment_lake;
 
 GRANT SELECT ON TABLE public.segment_batches TO segment_listener;
 GRANT SELECT ON TABLE public.segment_batches TO segment_reader;
 GRANT SELECT ON TABLE public.segment_batches TO segment_dbt;
+GRANT SELECT ON TABLE public.segment_batches TO segment_lake;
 
 GRANT USAGE ON SEQUENCE public.segment_event_seq TO segment_loader;
 
 GRANT SELECT ON TABLE public.segment_events TO segment_reader;
 GRANT SELECT ON TABLE public.segment_events TO segment_dbt;
+GRANT SELECT ON TABLE public.segment_events TO segment_lake;
 
 GRANT SELECT(user_id),INSERT(user_id) ON TABLE public.segment_events TO segment_loader;
 
@@ -1116,6 +1210,7 @@ GRANT SELECT ON TABLE public.segment_settings TO segment_loader;
 GRANT SELECT ON TABLE public.segment_settings TO segment_listener;
 GRANT SELECT ON TABLE public.segment_settings TO segment_reader;
 GRANT SELECT ON TABLE public.segment_settings TO segment_dbt;
+GRANT SELECT ON TABLE public.segment_settings TO segment_lake;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.segment_source_positions TO segment_loader;
 GRANT SELECT ON TABLE public.segment_source_positions TO segment_reader;

@@ -87,11 +87,12 @@ def test_a_second_one_is_refused_and_a_killed_one_leaves_no_listener(checkout: P
 
 def test_the_check_can_fail() -> None:
     right, wrong, none = Agreement(1, 1), Agreement.of([1, 1], [1]), Agreement(0, 0)
-    assert Result(right, right, none).right()
-    assert not Result(wrong, right, right).right()
-    assert not Result(right, wrong, right).right()
-    assert not Result(right, right, wrong).right()
-    assert not Result(none, none, none).right()
+    assert Result(right, right, none, right).right()
+    assert not Result(wrong, right, right, right).right()
+    assert not Result(right, wrong, right, right).right()
+    assert not Result(right, right, wrong, right).right()
+    assert not Result(right, right, right, wrong).right()
+    assert not Result(none, none, none, none).right()
     fold = Fold()
     fold.add(make(1))
     assert len(list(fold.rows())) == 1

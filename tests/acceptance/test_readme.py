@@ -12,6 +12,7 @@ import click
 import pytest
 
 from demo.postgres import installations
+from lake import cli as lake
 from listener import cli as listener
 from loader import cli as loader
 from tests.conftest import ROOT, Database
@@ -67,7 +68,7 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], 
             yield (*path, name), command
 
 
-ALL = [*commands(loader.main, "loader"), *commands(listener.main, "listener")]
+ALL = [*commands(loader.main, "loader"), *commands(listener.main, "listener"), *commands(lake.main, "lake")]
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=lambda value: "-".join(value) if isinstance(value, tuple) else "")

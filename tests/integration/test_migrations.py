@@ -17,8 +17,9 @@ from tests.events import check_against_fold, make, ndjson
 from tests.loading import newest, wait_until
 
 OURS = """
-select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname ~ '^(segment|webhook)'
-union all select 'function', proname from pg_proc where pronamespace = 'public'::regnamespace and proname ~ '^(segment|webhook)'
+select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname ~ '^(segment|webhook|lake)'
+union all select 'function', proname from pg_proc
+  where pronamespace = 'public'::regnamespace and proname ~ '^(segment|webhook|lake)'
 union all select 'publication', pubname from pg_publication
 union all select 'grant', grantee::regrole::text from pg_namespace, aclexplode(nspacl)
   where nspname = 'public' and grantee <> 0 and grantee::regrole::text like 'segment%'
@@ -107,6 +108,23 @@ def test_the_webhooks_tables_come_and_go_beside_the_data(empty_database: Databas
         down = migrate(empty_database.environment, "downgrade", "0001")
         assert down.returncode == 0, down.stderr
         assert sorted(map(str, empty_database.fetch(OURS))) == sorted(map(str, core))
+        check_against_fold(empty_database)
+
+
+def test_the_lakes_tables_come_and_go_beside_the_data(empty_database: Database) -> None:
+    migrate(empty_database.environment, "upgrade", "0003")
+    before = empty_database.fetch(OURS)
+    assert empty_database.loader("stream", input=ndjson([make(1), make(2)])).returncode == 0
+    for _ in range(2):
+        migrate(empty_database.environment, "upgrade", "0004")
+        assert len(set(empty_database.fetch(OURS)) - set(before)) == 7, "two tables, four indexes, the role's grants"
+        empty_database.execute("create view theirs as select * from lake_fragments")
+        refused = migrate(empty_database.environment, "downgrade", "0003")
+        assert "To drop them first: drop view theirs;" in refused.stdout + refused.stderr
+        empty_database.execute("drop view theirs")
+        down = migrate(empty_database.environment, "downgrade", "0003")
+        assert down.returncode == 0, down.stderr
+        assert sorted(map(str, empty_database.fetch(OURS))) == sorted(map(str, before))
         check_against_fold(empty_database)
 
 

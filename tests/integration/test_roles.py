@@ -13,6 +13,7 @@ PARTITION = f"segment_events_{TODAY:%Y%m%d}"
 EVENT = f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's')"
 COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name"
 ADD = f"insert into segment_events ({COLUMNS}) values {EVENT}"
+LAKE = "(destination, format, system_identifier) values ('d', 'parquet', 1)"
 LETTER = "(slot, document, webhook_id, answer) values ('s', '{}', 'w', 'no')"
 
 DENIED = {
@@ -53,6 +54,8 @@ DENIED = {
         f"insert into webhook_dead_letters {LETTER}",
         "select nextval('webhook_dead_letter_id')",
         "select segment_adopt_server()",
+        "select * from lake_destinations",
+        "select * from lake_fragments",
         "create table mine (id int)",
         "create temp table t (id int); create trigger t after insert on t execute function segment_events_begin_batch()",
         "alter table segment_events disable trigger all",
@@ -73,6 +76,18 @@ DENIED = {
         "select setval('webhook_dead_letter_id', 1)",
         "select segment_adopt_server()",
     ],
+    "segment_lake": [
+        ADD,
+        "select * from segment_memberships",
+        "select * from segment_outcomes",
+        "delete from segment_events",
+        "update segment_settings set horizon = now()",
+        "update segment_batches set xact_id = pg_current_xact_id()",
+        "select segment_ensure_partitions(current_date, current_date)",
+        "delete from lake_destinations",
+        "truncate lake_fragments",
+        "select segment_adopt_server()",
+    ],
     "segment_reader": [
         ADD,
         "update segment_memberships set member = true",
@@ -88,6 +103,9 @@ DENIED = {
         "delete from webhook_dead_letters",
         "select nextval('webhook_dead_letter_id')",
         "select segment_adopt_server()",
+        f"insert into lake_destinations {LAKE}",
+        "update lake_destinations set batch_id = 0",
+        "delete from lake_fragments",
     ],
 }
 
@@ -121,7 +139,11 @@ SEEN = {
     "segment_reader": (
         *("segment_events", "segment_memberships", "segment_outcomes", "segment_batches", "segment_event_outcomes"),
         *("segment_toggles", "segment_rejects", "segment_sources", "segment_source_positions", "segment_settings"),
-        *("segment_alembic_version", "webhook_cursors", "webhook_dead_letters"),
+        *("segment_alembic_version", "webhook_cursors", "webhook_dead_letters", "lake_destinations", "lake_fragments"),
+    ),
+    "segment_lake": (
+        *("segment_events", "segment_batches", "segment_settings", "segment_alembic_version", "lake_destinations"),
+        "lake_fragments",
     ),
 }
 
@@ -133,12 +155,21 @@ LISTENING = [
     "delete from webhook_dead_letters where slot = 's'",
 ]
 
+EXPORTING = [
+    f"insert into lake_destinations {LAKE}",
+    "update lake_destinations set batch_id = 1 where destination = 'd'",
+    "insert into lake_fragments (destination, path, batches, rows, bytes, checksum) values ('d', 'p', '{}', 1, 1, '')",
+    "update lake_fragments set written_at = now()",
+    "delete from lake_fragments",
+]
+
 SEEING = {role: [f"select * from {name}" for name in names] for role, names in SEEN.items()}
 
 ALLOWED = {
     "segment_dbt": [*SEEING["segment_dbt"], "create view mine as select * from segment_memberships"],
     "segment_listener": SEEING["segment_listener"] + LISTENING,
     "segment_reader": SEEING["segment_reader"],
+    "segment_lake": SEEING["segment_lake"] + EXPORTING,
     "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],
 }
 

@@ -1,0 +1,119 @@
+"""The lake's commands. Only this module knows click; every error that a user can cause ends here as one sentence."""
+
+import os
+import sys
+from contextlib import closing
+from threading import Event
+
+import click
+import psycopg
+
+from lake.database import reading, sentence
+from lake.errors import Damaged, LakeError, Rejected
+from lake.export import Counts, Export, Options
+from lake.layout import FORMATS
+from lake.rebuild import OPTIONS, Lake, check_empty
+from lake.store import find_store
+from lake.verify import verify
+from loader.cli import describe, duration, progress, stopping_on_signals
+from loader.database import check as check_loader
+from loader.database import connect
+from loader.errors import LoaderError
+from loader.stream import Stream
+
+
+class Group(click.Group):
+    """Commands whose errors are sentences on stderr, with exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (LakeError, LoaderError) as error:
+            raise click.ClickException(str(error)) from None
+        except psycopg.Error as error:
+            raise click.ClickException(str(sentence(error))) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has had enough
+            raise SystemExit(0) from None
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pgsegments")
+def main() -> None:
+    """Keep every event in open files too, and rebuild a database from them.
+
+    The database is the one that psql would use: PGHOST, PGDATABASE, PGUSER, PGSERVICE, …
+    """
+
+
+retry_option = click.option(
+    "--retry-for", type=duration, default="60s", show_default=True, help="How long to wait for a server that is gone."
+)
+
+
+@main.command()
+@click.argument("destination")
+@click.option("--every", type=duration, help="Go on until stopped, and look so often for what is new.  [default: once]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="What the files are.")
+@click.option("--linger", type=duration, default="10m", show_default=True,
+              help="With --every: longest wait of a slow stream for files of some size.")  # fmt: skip
+@retry_option
+def export(destination: str, every: float | None, form: str, linger: float, retry_for: float) -> None:
+    """Export events to DESTINATION, a folder or an object store's URL: each once, by vendor and hour of receipt.
+
+    Without --every: all that was committed when it started. Stopped or killed at any point and run again, the command goes on
+    where it was.
+    """
+    with stopping_on_signals() as stopping, progress() as show:
+
+        def told(counts: Counts) -> None:
+            show.say(f"{exported(counts)} so far")
+
+        exporting = Export(find_store(destination), Options(form, linger, retry_for), stopping, told if every else lambda _: None)
+        if every is not None:
+            exporting.every(every)
+        elif not exporting.once():
+            show.say("stopped as asked: run the same command again to go on")
+        show.say(exported(exporting.counts))
+
+
+def exported(counts: Counts) -> str:
+    """The counts in words."""
+    return f"{counts.events:,} events in {counts.files:,} files, {counts.bytes:,} bytes"
+
+
+@main.command("verify")
+@click.argument("destination")
+def verify_command(destination: str) -> None:
+    """Compare the files of DESTINATION with what was written: a missing, truncated, altered or foreign one is named."""
+    store = find_store(destination)
+    with closing(reading(0, Event())) as session:
+        result = session.run(lambda connection: verify(connection, store))
+    for problem in result.problems:
+        click.echo(problem)
+    click.echo(result.sentence())
+    if result.problems:
+        raise Damaged
+
+
+@main.command()
+@click.argument("destination")
+def rebuild(destination: str) -> None:
+    """Load the lake at DESTINATION into an empty migrated database, so that it becomes what the original was.
+
+    Any files of gzip NDJSON do, also with fields beside the contract's. Stopped or killed at any point and run again, the command
+    goes on where it was.
+    """
+    lake = Lake(find_store(destination))
+    with closing(connect()) as connection:
+        check_loader(connection)
+        check_empty(connection, lake)
+    with stopping_on_signals() as stopping, progress() as show, Stream(OPTIONS, stopping, show.counts) as streaming:
+        show.say(streaming.open(lake))
+        complete = streaming.load(lake)
+        show.say(describe(streaming.counts))
+        if not complete:
+            show.say("stopped as asked: run the same command again to go on")
+        if streaming.counts.rejected:
+            raise Rejected

@@ -1,0 +1,146 @@
+"""Which batches are exported next: in order of their transactions, and only those of which no older one can appear any more.
+
+A batch is safe when its transaction is older than the oldest one running: whatever is below that is over, and there to be seen.
+So what a position in that order has passed is final, while loaders run, and nothing is open in between.
+"""
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import NamedTuple
+
+from lake.database import one
+from lake.layout import ranges
+from lake.ledger import Position, as_text
+from loader.database import Connection
+
+MOST_EVENTS = 1_000_000
+"""After how many events a cut ends. A batch is not divided."""
+
+MOST_BATCHES = 10_000
+MOST_RANGES = 20
+LEAST_ROWS = 10_000
+"""How many events a file should have, on average, lest a slow stream shatters into small ones."""
+
+# In an order by, xact_id alone would be the text of it.
+SAFE = """
+select b.xact_id::text, b.batch_id, b.events, extract(epoch from clock_timestamp() - b.recorded_at)::float
+from segment_batches b
+where (b.xact_id, b.batch_id) > (%s::xid8, %s) and b.xact_id < pg_snapshot_xmin(pg_current_snapshot()) and b.xact_id <= %s::xid8
+order by b.xact_id, b.batch_id
+limit %s
+"""
+
+PLANNED = """
+select b.xact_id::text, b.batch_id, b.events, 0
+from segment_batches b
+where (b.xact_id, b.batch_id) > (%s::xid8, %s) and (b.xact_id, b.batch_id) <= (%s::xid8, %s)
+order by b.xact_id, b.batch_id
+"""
+
+LAST = "select b.xact_id::text, b.batch_id from segment_batches b order by b.xact_id desc, b.batch_id desc limit 1"
+
+PASSED = "select pg_snapshot_xmin(pg_current_snapshot()) > %s::xid8"
+
+HOLDERS = """
+with oldest as (select pg_snapshot_xmin(pg_current_snapshot())::xid as xid)
+select format(
+  'PostgreSQL''s process %s (%s, database %s)', pid, coalesce(nullif(application_name, ''), 'without a name'), datname
+)
+from pg_stat_activity join oldest on backend_xid = xid
+union all
+select format('the prepared transaction %L (database %s)', gid, database) from pg_prepared_xacts join oldest on transaction = xid
+"""
+
+FILES = """
+select count(*) from (
+  select distinct e.vendor, date_trunc('hour', b.recorded_at)
+  from segment_events e join segment_batches b using (batch_id)
+  where ({ranges}) and (b.xact_id, b.batch_id) > (%s::xid8, %s) and (b.xact_id, b.batch_id) <= (%s::xid8, %s)
+) files
+"""
+
+EVERYTHING = str(2**64 - 1)
+"""Greater than any transaction's id."""
+
+
+class Batch(NamedTuple):
+    """A batch that is to be exported."""
+
+    xact_id: str
+    batch_id: int
+    events: int
+    age: float
+    """Seconds since its transaction began."""
+
+
+class Cut(NamedTuple):
+    """What is exported in one go: the batches after one position up to another."""
+
+    after: Position
+    until: Position
+    events: int
+    within: list[tuple[int, int]]
+    """Ranges of batch ids, both ends included, that hold the cut's batches, and perhaps others."""
+
+
+def safe(connection: Connection, after: Position, last_xact: str = EVERYTHING) -> list[Batch]:
+    """The next batches after a position that are safe, up to a transaction."""
+    rows = connection.execute(SAFE, [*as_text(after), last_xact, MOST_BATCHES])
+    return [Batch(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def cut(after: Position, batches: list[Batch]) -> Cut:
+    """The first of the batches, as many as make a cut."""
+    sums = list(accumulate(batch.events for batch in batches))
+    count = min(bisect_left(sums, MOST_EVENTS) + 1, len(batches))
+    last = batches[count - 1]
+    within = ranges([batch.batch_id for batch in batches[:count]], MOST_RANGES)
+    return Cut(after, Position(int(last.xact_id), last.batch_id), sums[count - 1], within)
+
+
+def planned(connection: Connection, after: Position, until: Position) -> Cut:
+    """The cut that was begun with these bounds."""
+    rows = connection.execute(PLANNED, [*as_text(after), *as_text(until)]).fetchall()
+    batches = [Batch(*row) for row in rows]  # type: ignore[arg-type]
+    within = ranges([batch.batch_id for batch in batches], MOST_RANGES)
+    return Cut(after, until, sum(batch.events for batch in batches), within)
+
+
+def due(connection: Connection, after: Position, batches: list[Batch], linger: float) -> bool:
+    """Whether the batches are worth their files: by the oldest one's age, or by how many events each file would have."""
+    events = sum(batch.events for batch in batches)
+    if not batches:
+        return False
+    if events >= MOST_EVENTS or len(batches) == MOST_BATCHES or max(batch.age for batch in batches) >= linger:
+        return True
+    return events >= LEAST_ROWS and events >= LEAST_ROWS * files(connection, cut(after, batches))
+
+
+def files(connection: Connection, chosen: Cut) -> int:
+    """How many files a cut would make."""
+    query, values = bounded(FILES, chosen)
+    found = one(connection, query, *values)
+    return found[0] if found else 0
+
+
+def bounded(query: str, chosen: Cut) -> tuple[str, list[object]]:
+    """A query of the cut's events with its placeholders: the ranges let each partition use its index, the bounds are exact."""
+    conditions = " or ".join(f"e.batch_id between {first} and {last}" for first, last in chosen.within)
+    return query.replace("{ranges}", conditions), [*as_text(chosen.after), *as_text(chosen.until)]
+
+
+def last_committed(connection: Connection) -> Position | None:
+    """The last batch that there is at this moment."""
+    row = one(connection, LAST)
+    return Position(int(row[0]), row[1]) if row else None
+
+
+def passed(connection: Connection, position: Position) -> bool:
+    """Whether all transactions up to the position's are over."""
+    row = one(connection, PASSED, str(position.xact_id))
+    return bool(row and row[0])
+
+
+def holders(connection: Connection) -> str:
+    """Who has the oldest transaction that is still running."""
+    return " and ".join(str(holder) for (holder,) in connection.execute(HOLDERS)) or "a transaction that is about to end"

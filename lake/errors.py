@@ -1,0 +1,92 @@
+"""What can go wrong for a user of the lake: each one sentence that says what happened, what it means and what to do."""
+
+# ruff: noqa: N818 - their base says what they are
+
+
+class LakeError(Exception):
+    """The lake's command stopped; what is done stays, and the same command goes on from there."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or " ".join((type(self).__doc__ or "").split()))
+
+
+class NotMigrated(LakeError):
+    """The database has no tables for the lake, or older ones: run alembic upgrade head first."""
+
+
+class NotAllowed(LakeError):
+    """The role may not export events: grant segment_lake to it."""
+
+
+class WrongServer(LakeError):
+    """This database came from another server, as by a dump, whose transaction ids mean nothing here, so nothing can be exported
+    in order: run select segment_adopt_server() as its owner, and export to a new destination."""
+
+
+class LakeOfOtherServer(LakeError):
+    """This database was on another server when it last exported to this destination, so how far that came is not known here:
+    export to a new destination."""
+
+
+class LakeBusy(LakeError):
+    """Another lake export writes to this destination: wait for it, or stop it."""
+
+
+class LakeMoved(LakeError):
+    """Another lake export has written to this destination meanwhile: see that only one runs, and run the command again."""
+
+
+class OtherFormat(LakeError):
+    """The destination holds the other format: choose that one, or another destination."""
+
+
+class NotOurs(LakeError):
+    """The destination has files that this database did not export, so they would be taken for its events: choose an empty one."""
+
+
+class StillRunning(LakeError):
+    """An older transaction is still open, so what was committed since it began cannot be exported in order: end it, and run the
+    command again."""
+
+
+class BadDestination(LakeError):
+    """The destination is no folder and no object store's URL: name a folder, or a URL such as s3://bucket/lake."""
+
+
+class NoDestination(LakeError):
+    """The destination cannot be used."""
+
+
+class StoreAway(LakeError):
+    """The destination does not answer; what is not there yet stays in the database: run the command again."""
+
+
+class NotExported(LakeError):
+    """This database has exported nothing to this destination: see that both are the right ones."""
+
+
+class Damaged(LakeError):
+    """The lake is not as it was written: restore what is named from a copy, or export to a new destination."""
+
+
+class BadFragment(LakeError):
+    """A file of the lake cannot be read to its end, so its events are missing: restore it from a copy, then empty the database
+    with select segment_reset() and begin again."""
+
+
+class NothingToRebuild(LakeError):
+    """The lake has no events: name a destination of lake export, or a folder with files that end in .gz or .parquet."""
+
+
+class NotEmpty(LakeError):
+    """The database has events or a horizon already, so it could not become what the lake tells: rebuild in a new database, or
+    empty this one with select segment_reset()."""
+
+
+class LakeChanged(LakeError):
+    """The lake has changed since the rebuild began, so its events would no longer come in order: empty the database with
+    select segment_reset() and begin again."""
+
+
+class Rejected(LakeError):
+    """Some lines of the lake are no events, or contradict others: loader rejects list shows them. All others were loaded."""

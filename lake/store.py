@@ -1,0 +1,236 @@
+"""Where a lake lies: a local folder, or whatever fsspec knows by a URL. Only this module knows which.
+
+A file appears under its name only when it is whole. What goes wrong is one of the lake's errors, in the store's own words, and
+never tells a secret: a URL that carries credentials is refused.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from lake.errors import BadDestination, LakeError, NoDestination, StoreAway
+from lake.fragment import Written
+from lake.layout import UNFINISHED
+
+BLOCK = 1 << 20
+"""How much of a remote file is asked for at a time."""
+
+AWAY = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "HTTPClientError")
+
+
+class Store(ABC):
+    """A lake's files, by their paths below the destination."""
+
+    name: str
+    """The destination as the database knows it."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the destination ready to be written to, or raise NoDestination."""
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Every file with its size, but for those that are being written."""
+
+    @abstractmethod
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file to read it from its beginning."""
+
+    @abstractmethod
+    def place(self, written: Sequence[Written]) -> None:
+        """Put complete files in place, so that they stay there; those of such names are replaced."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+
+    @abstractmethod
+    def workspace(self) -> Path:
+        """An empty folder for files that are being written, with room for them."""
+
+
+def find_store(destination: str) -> Store:
+    """The store that a folder or a URL names."""
+    if "://" not in destination:
+        return Folder(Path(destination).absolute())
+    url = urlsplit(destination)
+    if "@" in url.netloc or url.query or url.fragment:
+        raise BadDestination(
+            "The destination's URL holds credentials or options, which would end up in logs and in the database: leave them out, "
+            "and set them in the environment, for S3 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
+        )
+    if url.scheme == "file":
+        return Folder(Path(url.path).absolute())
+    return Objects(destination.rstrip("/"))
+
+
+class Folder(Store):
+    """A local folder: files are renamed into it once they and, after that, their folders are on the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.name = str(root)
+
+    def prepare(self) -> None:
+        """Make the folder."""
+        with telling(self.name):
+            self._root.mkdir(parents=True, exist_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Every file below the folder."""
+        with telling(self.name):
+            found = [path for path in self._root.rglob("*") if path.is_file()]
+            sizes = {path.relative_to(self._root).as_posix(): path.stat().st_size for path in found}
+        return {name: size for name, size in sizes.items() if not name.startswith(f"{UNFINISHED}/")}
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file."""
+        with telling(f"{self.name}/{path}"):
+            return (self._root / path).open("rb")
+
+    def place(self, written: Sequence[Written]) -> None:
+        """Rename, and have the new names on the disk."""
+        with telling(self.name):
+            folders = set()
+            for file, fragment in written:
+                target = self._root / fragment.path
+                folders |= set(made(target.parent, self._root))
+                os.replace(file, target)
+            for folder in sorted(folders):
+                synchronise(folder)
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with telling(self.name):
+            (self._root / path).unlink(missing_ok=True)
+
+    def workspace(self) -> Path:
+        """A folder beside the events: on the same disk, so that a file can be renamed."""
+        folder = self._root / UNFINISHED
+        with telling(self.name):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        return folder
+
+
+def made(folder: Path, root: Path) -> Iterator[Path]:
+    """Make a folder below the root; yield each folder that has a new name in it or may have, the root too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while folder != root:
+        yield folder
+        folder = folder.parent
+    yield root
+
+
+def synchronise(folder: Path) -> None:
+    """Have a folder's names on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Objects(Store):
+    """An object store: files are made in a temporary folder and uploaded whole."""
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        with telling_client(url):
+            self._fs, self._root = file_system(url)
+        self._made: tempfile.TemporaryDirectory[str] | None = None
+
+    def prepare(self) -> None:
+        """See that the bucket is there and can be listed."""
+        self.sizes()
+
+    def sizes(self) -> dict[str, int]:
+        """Every object below the URL."""
+        with telling_client(self.name):
+            found = self._fs.find(self._root, detail=True)
+        return {str(PurePosixPath(name).relative_to(self._root)): int(detail["size"]) for name, detail in found.items()}
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open an object."""
+        with telling_client(f"{self.name}/{path}"):
+            opened: IO[bytes] = self._fs.open(f"{self._root}/{path}", "rb", block_size=BLOCK)
+        return opened
+
+    def place(self, written: Sequence[Written]) -> None:
+        """Upload; an object appears when it is whole."""
+        with telling_client(self.name):
+            self._fs.put([str(one.file) for one in written], [f"{self._root}/{one.fragment.path}" for one in written])
+
+    def remove(self, path: str) -> None:
+        """Remove an object."""
+        with telling_client(self.name):
+            if self._fs.exists(f"{self._root}/{path}"):
+                self._fs.rm_file(f"{self._root}/{path}")
+
+    def workspace(self) -> Path:
+        """A temporary folder of this process's."""
+        if self._made:
+            self._made.cleanup()
+        self._made = tempfile.TemporaryDirectory(prefix="pgsegments-lake-")
+        return Path(self._made.name)
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The file system that a URL names, and the path in it."""
+    from fsspec.core import url_to_fs  # noqa: PLC0415 - a local folder needs none of it
+
+    try:
+        found, root = url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError, TypeError) as error:
+        raise BadDestination(f"{url} cannot be used ({one_line(error)}): {BadDestination()}") from None
+    return found, str(root).rstrip("/")
+
+
+@contextmanager
+def telling(name: str) -> Iterator[None]:
+    """Turn what goes wrong with a destination or a file of it into one of the lake's errors."""
+    try:
+        yield
+    except OSError as error:
+        raise told(name, error) from None
+
+
+@contextmanager
+def telling_client(name: str) -> Iterator[None]:
+    """Turn whatever a store's client raises into one of the lake's errors."""
+    try:
+        with telling(name):
+            yield
+    except LakeError:
+        raise
+    except Exception as error:
+        if type(error).__name__ in AWAY:
+            rest = StoreAway().args[0].removeprefix("The destination does not answer")
+            raise StoreAway(f"{name} does not answer ({one_line(error)}){rest}") from None
+        raise NoDestination(
+            f"{name} cannot be used: {one_line(error)}. Set the store's credentials in the environment."
+        ) from None
+
+
+def told(name: str, error: OSError) -> NoDestination:
+    """An error of the system's, or of a store in its shape."""
+    said = os.strerror(error.errno) if error.errno and error.errno != errno.EIO else one_line(error)
+    if error.errno == errno.ENOSPC:
+        return NoDestination(f"{name} cannot be written: {said}. Make room, and run the command again: nothing is lost.")
+    if isinstance(error, FileNotFoundError):
+        return NoDestination(f"{name} is not there ({said}): see that its name is right, and for a bucket that it was made.")
+    if isinstance(error, PermissionError):
+        return NoDestination(f"{name} may not be used ({said}): choose another destination, or get access to it.")
+    return NoDestination(f"{name} cannot be used: {said.rstrip('.')}. Choose another destination, or mend this one.")
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

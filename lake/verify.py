@@ -1,0 +1,80 @@
+"""Is the lake what was written, and has it all that it should? Every file is read; what is wrong is named, file by file."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lake import ledger
+from lake.database import one
+from lake.errors import LakeError
+from lake.ledger import Recorded
+from lake.store import Store
+from loader.database import Connection
+
+CHUNK = 1 << 20
+
+# Of the batches up to the position: how many events they brought, and how many of them no file has.
+COVERAGE = """
+with position as (select xact_id, batch_id from lake_destinations where destination = %s),
+has as (select range_agg(batches) as batches from lake_fragments where destination = %s and written_at is not null)
+select
+  coalesce(sum(b.events) filter (where within), 0)::bigint,
+  count(*) filter (where within and not b.batch_id <@ coalesce(has.batches, '{}')),
+  coalesce(sum(b.events) filter (where not within), 0)::bigint
+from (
+  select b.*, (b.xact_id, b.batch_id) <= (p.xact_id, p.batch_id) as within from segment_batches b cross join position p
+) b
+cross join has
+"""
+
+
+class Result(NamedTuple):
+    """What there is, and what is wrong with it: a line each."""
+
+    files: int
+    events: int
+    waiting: int
+    """Events that are not exported yet."""
+    problems: list[str]
+
+    def sentence(self) -> str:
+        """For people."""
+        return f"{self.files:,} files have {self.events:,} events; {self.waiting:,} events are not exported yet"
+
+
+def verify(connection: Connection, store: Store) -> Result:
+    """Compare the files with what is recorded of them, and that with the tables."""
+    sizes = store.sizes()  # first: what is in place now was recorded before
+    known = ledger.fragments(connection, store.name)
+    written = [fragment for fragment in known if fragment.written]
+    events = sum(fragment.rows for fragment in written)
+    reduced, missing, waiting = one(connection, COVERAGE, store.name, store.name) or (0, 0, 0)
+    foreign = sizes.keys() - {fragment.path for fragment in known}
+    problems = [
+        *(fault for fragment in written for fault in faults(store, fragment, sizes.get(fragment.path))),
+        *(f"{path} is foreign: this database did not export it" for path in sorted(foreign)),
+        *([f"{missing:,} batches that should be in the lake are in none of its files"] if missing else []),
+        *([f"the files have {events:,} events, the batches that were exported brought {reduced:,}"] if events != reduced else []),
+    ]
+    return Result(len(written), events, waiting, problems)
+
+
+def faults(store: Store, fragment: Recorded, size: int | None) -> Iterator[str]:
+    """What is wrong with a file, if anything is."""
+    if size is not None and size < fragment.size:
+        yield f"{fragment.path} is truncated: it has {size:,} bytes of {fragment.size:,}"
+        return
+    try:
+        if digest(store, fragment.path) != fragment.checksum:
+            yield f"{fragment.path} is altered: its checksum is another"
+    except LakeError as error:
+        yield f"{fragment.path} is missing" if size is None else str(error)
+
+
+def digest(store: Store, path: str) -> bytes:
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with store.open(path) as file:
+        while data := file.read(CHUNK):
+            found.update(data)
+    return found.digest()
