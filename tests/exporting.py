@@ -27,7 +27,7 @@ from segment_events e join segment_batches b using (batch_id)
 
 def run(database: Database, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the lake's to its end."""
-    return database.run(*LAKE, *arguments, **({"PGUSER": ROLE} | environment))
+    return database.run(*LAKE, *arguments, **({"PGUSER": ROLE} | environment))  # type: ignore[arg-type]
 
 
 def export(database: Database, destination: str | Path, *options: str, **environment: str) -> str:
