@@ -54,16 +54,17 @@ def state(database: Database) -> list[list[Row]]:
 def fill(database: Database, tmp_path: Path, destination: Path, *options: str) -> None:
     """Two loaders share users while exports make many files of their events; some are old, late, odd, or far ahead."""
     paths = [write(tmp_path / f"source {number}", documents(sample(1_000, 25, number))) for number in range(2)]
-    with (
-        loading(database, "--batch-size", "11", "--rate", "300", paths[0]) as one,
-        loading(database, "--batch-size", "17", "--rate", "300", paths[1]) as two,
-    ):
-        for _ in range(3):
-            counted = count(database)
-            wait_until(lambda counted=counted: count(database) > counted or one.poll() == 0)  # type: ignore[misc]
-            export(database, destination, *options)
-        finish(one)
-        finish(two)
+    with running(database, "export", destination, "--every", "10ms", "--linger", "0s", *options) as exporting:
+        wait_until(lambda: database.fetch("select from lake_destinations"))
+        with (
+            loading(database, "--batch-size", "11", "--rate", "500", paths[0]) as one,
+            loading(database, "--batch-size", "17", "--rate", "500", paths[1]) as two,
+        ):
+            finish(one)
+            finish(two)
+        wait_until(lambda: database.fetch("select from lake_destinations where batch_id > 0 and until_batch_id is null"))
+        exporting.terminate()
+        finish(exporting)
     ahead = make(9_000_001, seconds=timedelta(days=900).total_seconds())
     odd = f'{document(make(9_000_002))[:-1]}, "n": 1.10, "_meta": {{"arrival": 1, "seq": 2}}}}'
     lines = [document(ahead), document(make(9_000_003, seconds=-40_000_000)), odd.replace('"name"', '"x": [], "name"')]
@@ -76,7 +77,7 @@ def fill(database: Database, tmp_path: Path, destination: Path, *options: str) -
 def test_what_is_rebuilt_is_the_original(database: Database, another: Database, tmp_path: Path, form: str) -> None:
     """Killed on the way, and run again: exactly what was missing."""
     fill(database, tmp_path, tmp_path / "lake", "--format", form)
-    assert len(files(tmp_path / "lake")) > 2
+    assert len(files(tmp_path / "lake")) > 3
     with running(another, "rebuild", tmp_path / "lake", PGUSER="segment_loader") as process:
         wait_until(lambda: another.fetch("select from segment_sources") or process.poll() is not None)
     done = rebuild(another, tmp_path / "lake")
