@@ -212,7 +212,7 @@ def test_views_of_others_are_kept_by_a_full_refresh(built: Database, tmp_path: P
     done = dbt(built, "run", "--full-refresh", files=tmp_path)
     assert done.returncode == 1
     assert "cannot drop view segment_members because other objects depend on it" in done.stdout
-    assert re.search(rf"Done\. PASS={len(MODELS) - 1} WARN=0 ERROR=1", done.stdout), done.stdout
+    assert "WARN=0 ERROR=1 SKIP=0" in done.stdout, done.stdout
     assert built.fetch("select count(*) from theirs") != [(0,)]
     assert built.fetch(ACTIVITY) == built.fetch(RECOUNT.format(True))
 
