@@ -10,11 +10,12 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
   {% call statement('made') %}
+    select pg_advisory_xact_lock(hashtextextended('{{ this.identifier }}', 0)); -- two runs at once take turns
     create temporary view {{ made }} as (
       {{ sql }}
     )
   {% endcall %}
-  {% set same = "select pg_get_viewdef('" ~ made ~ "'::regclass) = pg_get_viewdef(to_regclass('" ~ target ~ "'))" %}
+  {% set same = "select pg_get_viewdef('" ~ made ~ "'::regclass) = pg_get_viewdef(to_regclass('" ~ target.include(database=False) ~ "'))" %}
   {% set unchanged = existing.is_view and run_query(same).rows[0][0] %}
   {% do run_query("drop view " ~ made) %}
 

@@ -1,5 +1,5 @@
 -- A row for each hour and segment in which segment_activity differs from the events of the batches that it has counted. After
--- segment_reset(), or a restore on another server: dbt run --full-refresh --select segment_activity.
+-- segment_reset(), or a restore on another server: drop table segment_activity, and dbt run --select segment_activity.
 select *
 from {{ ref('segment_activity') }} a
 full join (

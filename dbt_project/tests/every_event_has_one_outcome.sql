@@ -3,9 +3,10 @@
 select o.seq, o.user_id, to_json(o) as found, to_json(e) as expected
 from {{ source('segments', 'segment_outcomes') }} o
 left join {{ source('segments', 'segment_events') }} e using (user_id, occurred_at, event_id)
+left join {{ source('segments', 'segment_batches') }} b on b.batch_id = o.batch_id
 where
-  (o.seq, o.batch_id, o.vendor, o.segment_name, o.value, o.remove)
-  is distinct from (e.seq, e.batch_id, e.vendor, e.segment_name, e.value, e.remove)
+  (o.seq, o.batch_id, o.vendor, o.segment_name, o.value, o.remove, o.recorded_at)
+  is distinct from (e.seq, e.batch_id, e.vendor, e.segment_name, e.value, e.remove, b.recorded_at)
   and o.occurred_at >= coalesce((select horizon from {{ source('segments', 'segment_settings') }}), '-infinity')
 union all
 select seq, user_id, json_agg(o), null

@@ -12,6 +12,9 @@ begin
       execute format('drop %s %s cascade', built.kind, built.oid::regclass);
     end if;
   end loop;
+exception when insufficient_privilege then
+  raise exception 'What dbt built in schemas other than public is segment_dbt''s, and % may not act as that role.', current_user
+    using errcode = 'insufficient_privilege', hint = format('Have an administrator run: grant segment_dbt to %I', current_user);
 end $$;
 
 set local role segment_owner;

@@ -206,11 +206,13 @@ def test_activity_counts_every_event_once(built: Database, tmp_path: Path) -> No
 
 @newest
 def test_views_of_others_are_kept_by_a_full_refresh(built: Database, tmp_path: Path) -> None:
-    built.execute("create view theirs as select * from segment_members")
+    built.execute(
+        "create view theirs as select m.* from segment_members m, (select from segment_overlap, segment_activity limit 1) t"
+    )
     done = dbt(built, "run", "--full-refresh", files=tmp_path)
     assert done.returncode == 1
     assert "cannot drop view segment_members because other objects depend on it" in done.stdout
-    assert re.search(rf"Done\. PASS={len(MODELS) - 1} WARN=0 ERROR=1", done.stdout), done.stdout
+    assert "WARN=0 ERROR=1 SKIP=0" in done.stdout, done.stdout
     assert built.fetch("select count(*) from theirs") != [(0,)]
     assert built.fetch(ACTIVITY) == built.fetch(RECOUNT.format(True))
 

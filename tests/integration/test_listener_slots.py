@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 from demo.calls import Answer
@@ -35,8 +36,10 @@ def test_a_busy_slot(database: Database) -> None:
     with Receiver() as receiver, listening(database, receiver) as listener:
         await_log(listener, "listening")
         pid = str(holder(database))
-        assert_one_sentence(listen(database, *URL), "Another listener holds the slot", pid, "--wait")
-        assert_one_sentence(listen(database, "drop"), "Another listener holds the slot", pid)
+        with ThreadPoolExecutor() as threads:  # both are patient for a while
+            run, drop = threads.map(lambda arguments: listen(database, *arguments), (URL, ("drop",)))
+        assert_one_sentence(run, "Another listener holds the slot", pid, "--wait")
+        assert_one_sentence(drop, "Another listener holds the slot", pid)
         stop(listener)
 
 

@@ -22,6 +22,13 @@ LEFT_OUT = "keys_left_out"
 FLIPS = {
     f"update segment_memberships set member = not member {MEMBERSHIP.format('where member')}": {FOLDED, SINCE},
     f"update segment_memberships set value = value || 'x' {MEMBERSHIP.format('where value is not null')}": {FOLDED},
+    f"update segment_memberships set value_at = value_at + interval '1 us' {MEMBERSHIP.format('where value is not null')}": {
+        FOLDED
+    },
+    f"update segment_memberships set newest_event_id = gen_random_uuid() {MEMBERSHIP.format('')}": {FOLDED},
+    f"update segment_memberships set newest_value = 'x' || coalesce(newest_value, '') {MEMBERSHIP.format('')}": {FOLDED},
+    f"update segment_outcomes set recorded_at = recorded_at + interval '1 us' {OUTCOME.format('joined')}": {ONE},
+    "update segment_batches set recorded_at = recorded_at + interval '1 us' where batch_id = 3": {ONE},
     f"update segment_memberships set value = null {MEMBERSHIP.format('where value is not null')}": {FOLDED},
     f"update segment_memberships set first = first - interval '1 us' {MEMBERSHIP.format('where member')}": {FOLDED},
     f"update segment_memberships set first = null {MEMBERSHIP.format('where member')}": {FOLDED},

@@ -1,15 +1,16 @@
--- Each batch is counted once, in the run after which no transaction older than it can appear: those below the oldest one running.
--- So late events add to their old hours, and a run that finds no new batch changes nothing. The lock keeps two runs from counting
--- the same batches.
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key=['hour', 'vendor', 'segment_name'],
     on_schema_change='fail',
+    full_refresh=false,
     indexes=[{'columns': ['counted_to']}],
-    pre_hook="select pg_advisory_xact_lock(hashtextextended('segment_activity', 0))",
+    pre_hook="select pg_advisory_xact_lock(hashtextextended('{{ this.identifier }}', 0))",
 ) }}
 
+-- Each batch is counted once, in the run after which no transaction older than it can appear: those below the oldest one running.
+-- So late events add to their old hours, and a run that finds no new batch changes nothing. The lock keeps two runs from counting
+-- the same batches. It is never made anew unasked: retention may have dropped events that it has counted.
 with batches as (
   select batch_id
   from {{ source('segments', 'segment_batches') }}

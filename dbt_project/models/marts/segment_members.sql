@@ -1,10 +1,19 @@
--- The period of a membership began with the latest joined or rejoined of its key.
-select m.user_id, m.vendor, m.segment_name, began.since, m.first, m.last, m.value
+-- The period of a membership began with the newest event where that changed the status, else with the latest joined or rejoined of
+-- the key, which is looked up by the user's events: a query pays for those rows whose since it asks for.
+select
+  m.user_id, m.vendor, m.segment_name,
+  case
+    when m.changed then m.last
+    else (
+      select max(e.occurred_at)
+      from {{ source('segments', 'segment_events') }} e
+      join {{ source('segments', 'segment_outcomes') }} o on o.seq = e.seq and o.user_id = e.user_id
+      where
+        e.user_id = m.user_id and e.vendor = m.vendor and e.segment_name = m.segment_name
+        and e.occurred_at between m.first and m.last
+        and o.outcome in ('joined', 'rejoined')
+    )
+  end as since,
+  m.first, m.last, m.value
 from {{ source('segments', 'segment_memberships') }} m
-left join (
-  select user_id, vendor, segment_name, max(occurred_at) as since
-  from {{ source('segments', 'segment_outcomes') }}
-  where outcome in ('joined', 'rejoined')
-  group by user_id, vendor, segment_name
-) began using (user_id, vendor, segment_name)
 where m.member

@@ -1,6 +1,15 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    on_schema_change='fail',
+    full_refresh=false,
+    pre_hook=[
+        "select pg_advisory_xact_lock(hashtextextended('{{ this.identifier }}', 0))",
+        "{% if is_incremental() %} delete from {{ this }} {% endif %}",
+    ],
+) }}
 
--- The cost grows with the square of how many of the compared segments a user is in; overlap_segments bounds it.
+-- A table that is filled anew where it stands: a new one in its place would drop what people have built on the old one. The cost grows with the square of how many of the compared segments a user is in; overlap_segments bounds it.
 with largest as (
   select vendor, segment_name, count(*) as members
   from {{ source('segments', 'segment_memberships') }}

@@ -1,4 +1,4 @@
--- Who asks for no repeats does not pay for them: the planner leaves out a join whose columns nobody wants.
+-- A query of all segments that asks for no events does not pay for them: the planner leaves out a join whose columns nobody wants.
 select
   m.vendor, m.segment_name, m.members, m.ever_members, m.ever_members - m.members as former_members,
   e.events, e.repeats, e.repeats::double precision / e.events as repeat_share

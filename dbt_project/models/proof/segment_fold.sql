@@ -61,7 +61,10 @@ select
   not first_value(remove) over by_newest as member,
   first, last,
   first_value(case when sets_value then value end) over by_valued as value,
+  first_value(case when sets_value then occurred_at end) over by_valued as value_at,
   first_value(outcome in ('joined', 'rejoined', 'left')) over by_newest as changed,
+  first_value(event_id) over by_newest as newest_event_id,
+  first_value(value) over by_newest as newest_value,
   events,
   count(*) over (partition by user_id, vendor, segment_name) as of_key
 from judged
