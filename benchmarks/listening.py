@@ -20,7 +20,7 @@ class Sizes:
     memory_backlog: int = 5_000_000
 
 
-QUICK = Sizes(backlog=10_000, rounds=1, rate=2000, seconds=2, memory_backlog=20_000)
+QUICK = Sizes(backlog=50_000, rounds=1, rate=2000, seconds=3, memory_backlog=50_000)
 
 FEW = 100
 """Rows of next to nothing: one call, so that what is loaded for the first one counts as starting up."""
