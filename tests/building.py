@@ -12,6 +12,7 @@ from demo.fold import Event
 from demo.postgres import Server
 from tests.conftest import ROOT, Database
 from tests.events import TODAY, ndjson
+from tests.loading import wait_until
 
 PROJECT = ROOT / "dbt_project"
 DBT = Path(sys.executable).with_name("dbt")
@@ -25,6 +26,8 @@ from dbt.cli.main import dbtRunner
 for command in sys.stdin:
     print("succeeded" if dbtRunner().invoke(command.split()).success else "failed", flush=True)
 """
+
+SETTLED = "select coalesce(max(xact_id) < pg_snapshot_xmin(pg_current_snapshot()), true) from segment_batches"
 
 
 def dbt(database: Database, *arguments: str, files: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,10 +71,16 @@ def build(server: Server, template: str) -> None:
         for part in stream(4):
             done = making.loader("stream", "--batch-size", "100", "--lanes", "2", input=ndjson(part), PGUSER="segment_loader")
             assert done.returncode == 0, done.stderr
+        settle(making)
         done = dbt(making, "build", files=files(server))
         (files(server) / "stdout").write_text(done.stdout)
         assert done.returncode == 0, done.stdout + done.stderr
         connection.execute(f"alter database {making.name} rename to {BUILT}".encode())
+
+
+def settle(database: Database) -> None:
+    """Wait until no transaction, of other tests on the server either, is older than a batch: segment_activity counts all then."""
+    wait_until(lambda: database.fetch(SETTLED) == [(True,)])
 
 
 def files(server: Server) -> Path:

@@ -9,4 +9,7 @@ left join (
 ) e using (user_id, vendor, segment_name)
 where
   m.events > coalesce(e.events, 0)
-  and (m.last >= (select horizon from {{ source('segments', 'segment_settings') }}) and m.last is distinct from e.last) is not false
+  and (
+    (select horizon from {{ source('segments', 'segment_settings') }}) is null
+    or (m.last >= (select horizon from {{ source('segments', 'segment_settings') }}) and m.last is distinct from e.last)
+  )

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from demo.postgres import Server
-from tests.building import DBT, PROJECT, ROLE, dbt, files, session, stream
+from tests.building import DBT, PROJECT, ROLE, dbt, files, session, settle, stream
 from tests.conftest import Database
 from tests.events import ndjson
 from tests.loading import ends, load, newest, running, wait_until
@@ -192,6 +192,7 @@ def test_activity_counts_every_event_once(built: Database, tmp_path: Path) -> No
             assert dbt(run)[0]
             assert built.fetch(ACTIVITY) == before, "the later ones wait for the older transaction"
         load(built, input=ndjson(second))
+        settle(built)
         assert dbt(run)[0]
         assert built.fetch(ACTIVITY) == built.fetch(RECOUNT.format(True))
         rows = "select ctid, * from segment_activity order by 1"
@@ -199,6 +200,7 @@ def test_activity_counts_every_event_once(built: Database, tmp_path: Path) -> No
         assert dbt(run)[0]
         assert built.fetch(rows) == before
         load(built, input=ndjson(third))
+        settle(built)
         with ThreadPoolExecutor() as threads:
             assert [done for done, _ in threads.map(lambda run_one: run_one(run), (dbt, other))] == [True, True]
     assert built.fetch(ACTIVITY) == built.fetch(RECOUNT.format(True))
