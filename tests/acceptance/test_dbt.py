@@ -240,8 +240,9 @@ def test_docs_freshness_and_another_schema(built: Database, tmp_path: Path) -> N
     [
         ({"PGSERVICE": "somewhere", "PGHOST": None}, "'PGHOST'"),
         ({"PGUSER": "segment_reader"}, 'permission denied to set role "segment_dbt"'),
+        ({"PGDATABASE": "postgres"}, 'run "alembic upgrade head" with the same PG* first'),
     ],
-    ids=["service", "role"],
+    ids=["service", "role", "tables"],
 )
 def test_what_is_wrong_is_said(database: Database, environment: dict[str, str | None], words: str, tmp_path: Path) -> None:
     where = database.environment | {"DBT_TARGET_PATH": str(tmp_path), "DBT_LOG_PATH": str(tmp_path), "PGPASSWORD": "s3cr3t"}
