@@ -22,20 +22,17 @@ LEAST_ROWS = 10_000
 """How many events a file should have, on average, lest a slow stream shatters into small ones."""
 
 # In an order by, xact_id alone would be the text of it.
-SAFE = """
-select b.xact_id::text, b.batch_id, b.events, extract(epoch from clock_timestamp() - b.recorded_at)::float
+BATCHES = """
+select
+  b.xact_id::text, b.batch_id, b.arrival, b.events, to_char(b.recorded_at, 'YYYY-MM-DD HH24'),
+  extract(epoch from clock_timestamp() - b.recorded_at)::float
 from segment_batches b
-where (b.xact_id, b.batch_id) > (%s::xid8, %s) and b.xact_id < pg_snapshot_xmin(pg_current_snapshot()) and b.xact_id <= %s::xid8
+where (b.xact_id, b.batch_id) > (%s::xid8, %s) and {until}
 order by b.xact_id, b.batch_id
-limit %s
 """
 
-PLANNED = """
-select b.xact_id::text, b.batch_id, b.events, 0
-from segment_batches b
-where (b.xact_id, b.batch_id) > (%s::xid8, %s) and (b.xact_id, b.batch_id) <= (%s::xid8, %s)
-order by b.xact_id, b.batch_id
-"""
+SAFE = BATCHES.format(until="b.xact_id < pg_snapshot_xmin(pg_current_snapshot()) and b.xact_id <= %s::xid8") + "limit %s"
+PLANNED = BATCHES.format(until="(b.xact_id, b.batch_id) <= (%s::xid8, %s)")
 
 LAST = "select b.xact_id::text, b.batch_id from segment_batches b order by b.xact_id desc, b.batch_id desc limit 1"
 
@@ -51,13 +48,17 @@ union all
 select format('the prepared transaction %L (database %s)', gid, database) from pg_prepared_xacts join oldest on transaction = xid
 """
 
-FILES = """
-select count(*) from (
-  select distinct e.vendor, date_trunc('hour', b.recorded_at)
-  from segment_events e join segment_batches b using (batch_id)
-  where ({ranges}) and (b.xact_id, b.batch_id) > (%s::xid8, %s) and (b.xact_id, b.batch_id) <= (%s::xid8, %s)
-) files
+EVENTS = """
+from unnest(%s::bigint[], %s::bigint[], %s::text[]) with ordinality b (batch_id, arrival, received, rank)
+join segment_events e using (batch_id)
+where {ranges}
 """
+"""The events of a cut: the ranges let each partition use its index."""
+
+FILES = f"select count(*) from (select distinct e.vendor, b.received {EVENTS}) files"  # noqa: S608
+
+# No nested loops: the statistics of a day that has just begun are not to be trusted.
+SETTINGS = "set local work_mem = '128MB'; set local enable_nestloop = off; set local jit = off"
 
 EVERYTHING = str(2**64 - 1)
 """Greater than any transaction's id."""
@@ -68,19 +69,19 @@ class Batch(NamedTuple):
 
     xact_id: str
     batch_id: int
+    arrival: int
     events: int
+    received: str
+    """The UTC hour, `YYYY-MM-DD HH`."""
     age: float
     """Seconds since its transaction began."""
 
 
 class Cut(NamedTuple):
-    """What is exported in one go: the batches after one position up to another."""
+    """What is exported in one go: the batches up to a position, in order of their files and within these of arrival."""
 
-    after: Position
     until: Position
-    events: int
-    within: list[tuple[int, int]]
-    """Ranges of batch ids, both ends included, that hold the cut's batches, and perhaps others."""
+    batches: list[Batch]
 
 
 def safe(connection: Connection, after: Position, last_xact: str = EVERYTHING) -> list[Batch]:
@@ -89,44 +90,49 @@ def safe(connection: Connection, after: Position, last_xact: str = EVERYTHING) -
     return [Batch(*row) for row in rows]  # type: ignore[arg-type]
 
 
-def cut(after: Position, batches: list[Batch]) -> Cut:
+def cut(batches: list[Batch]) -> Cut:
     """The first of the batches, as many as make a cut."""
     sums = list(accumulate(batch.events for batch in batches))
-    count = min(bisect_left(sums, MOST_EVENTS) + 1, len(batches))
-    last = batches[count - 1]
-    within = ranges([batch.batch_id for batch in batches[:count]], MOST_RANGES)
-    return Cut(after, Position(int(last.xact_id), last.batch_id), sums[count - 1], within)
+    return whole(batches[: bisect_left(sums, MOST_EVENTS) + 1])
 
 
 def planned(connection: Connection, after: Position, until: Position) -> Cut:
     """The cut that was begun with these bounds."""
-    rows = connection.execute(PLANNED, [*as_text(after), *as_text(until)]).fetchall()
-    batches = [Batch(*row) for row in rows]  # type: ignore[arg-type]
-    within = ranges([batch.batch_id for batch in batches], MOST_RANGES)
-    return Cut(after, until, sum(batch.events for batch in batches), within)
+    rows = connection.execute(PLANNED, [*as_text(after), *as_text(until)])
+    return whole([Batch(*row) for row in rows])  # type: ignore[arg-type]
 
 
-def due(connection: Connection, after: Position, batches: list[Batch], linger: float) -> bool:
+def whole(batches: list[Batch]) -> Cut:
+    """The cut of all these batches."""
+    until = Position(int(batches[-1].xact_id), batches[-1].batch_id)
+    return Cut(until, sorted(batches, key=lambda batch: (batch.received, batch.arrival)))
+
+
+def due(connection: Connection, batches: list[Batch], linger: float) -> bool:
     """Whether the batches are worth their files: by the oldest one's age, or by how many events each file would have."""
     events = sum(batch.events for batch in batches)
     if not batches:
         return False
     if events >= MOST_EVENTS or len(batches) == MOST_BATCHES or max(batch.age for batch in batches) >= linger:
         return True
-    return events >= LEAST_ROWS and events >= LEAST_ROWS * files(connection, cut(after, batches))
+    return events >= LEAST_ROWS and events >= LEAST_ROWS * files(connection, cut(batches))
 
 
 def files(connection: Connection, chosen: Cut) -> int:
     """How many files a cut would make."""
     query, values = bounded(FILES, chosen)
-    found = one(connection, query, *values)
+    with connection.transaction():
+        connection.execute(SETTINGS)
+        found = one(connection, query, *values)
     return found[0] if found else 0
 
 
 def bounded(query: str, chosen: Cut) -> tuple[str, list[object]]:
-    """A query of the cut's events with its placeholders: the ranges let each partition use its index, the bounds are exact."""
-    conditions = " or ".join(f"e.batch_id between {first} and {last}" for first, last in chosen.within)
-    return query.replace("{ranges}", conditions), [*as_text(chosen.after), *as_text(chosen.until)]
+    """A query of the cut's events, with its values."""
+    ids = [batch.batch_id for batch in chosen.batches]
+    conditions = " or ".join(f"e.batch_id between {first} and {last}" for first, last in ranges(ids, MOST_RANGES))
+    values = [ids, [batch.arrival for batch in chosen.batches], [batch.received for batch in chosen.batches]]
+    return query.replace("{ranges}", f"({conditions})"), values
 
 
 def last_committed(connection: Connection) -> Position | None:

@@ -1,34 +1,24 @@
 """The events of a cut, in order of the files that they go to and within a file of (arrival, seq).
 
 The server sorts, on its disk where need be, and formats the lines: so one file is written at a time, and memory is bounded
-whatever the size, at half of the wall-clock that formatting here would take.
+whatever the size. What is sorted by are numbers, for a place and an hour are those of the batch.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from lake.cut import Cut, bounded
+from lake.cut import EVENTS, SETTINGS, Cut, bounded
 from lake.layout import Place
 from loader.database import Connection
 
-# No nested loops: the statistics of a day that has just begun are not to be trusted.
-SETTINGS = "set local work_mem = '128MB'; set local enable_nestloop = off"
-
-EVENTS = """
-from segment_events e join segment_batches b using (batch_id)
-where ({ranges}) and (b.xact_id, b.batch_id) > (%s::xid8, %s) and (b.xact_id, b.batch_id) <= (%s::xid8, %s)
-order by e.vendor, 2, 3, b.arrival, e.seq
-"""
-
-PLACE = "e.vendor, to_char(b.recorded_at, 'YYYY-MM-DD'), to_char(b.recorded_at, 'HH24'), e.batch_id, e.seq"
-
-# The contract's fields in its order, then those that it does not name, then _meta. jsonb's text is valid JSON, numbers exact.
+# The contract's fields in its order, then those that it does not name, then _meta. jsonb's text is valid JSON, numbers exact;
+# a time's zone, +00:00, is written as Z.
 LINE = """
 '{"event":"' || e.event_id
-|| '","timestamp":"' || to_char(e.occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS')
-|| case when e.occurred_at = date_trunc('second', e.occurred_at) then '' else to_char(e.occurred_at, '.US') end
+|| '","timestamp":' || left(to_json(e.occurred_at)::text, -7)
 || 'Z","user":' || to_json(e.user_id)
 || ',"segment":{"vendor":' || e.vendor || ',"name":' || to_json(e.segment_name)
 || case when e.extra ? 'segment' and e.extra -> 'segment' <> '{}' then ',' || substr((e.extra -> 'segment')::text, 2) else '}' end
@@ -42,66 +32,52 @@ end
 || case when e.extra ? '_meta' then ',"event":' || (e.extra -> '_meta')::text else '' end || '}}'
 """
 
-# In JSON no control character stands for itself, so CSV quotes nothing where these separate and quote.
-LINES = f"copy (select {PLACE}, {LINE} {EVENTS}) to stdout with (format csv, delimiter e'\\x01', quote e'\\x02')"
+COLUMNS = "e.event_id, e.occurred_at, e.user_id, e.vendor, e.segment_name, e.value, e.remove, e.extra, b.arrival, e.seq"
 
-ROWS = f"""
-select {PLACE}, e.event_id::text, e.occurred_at, e.user_id, e.segment_name, e.value, e.remove, e.extra::text, b.arrival {EVENTS}
+# In JSON no control character stands for itself, so nothing of a line needs quotes when these separate and quote.
+FORMS = {"jsonl.gz": (LINE, "delimiter e'\\x01', quote e'\\x02'"), "parquet": (COLUMNS, "delimiter e'\\x01'")}
+
+COPY = """
+copy (select e.vendor || ' ' || b.rank, e.seq, {content} {events} order by e.vendor, b.rank, e.seq)
+to stdout with (format csv, {options})
 """
 
-ROWS_AT_A_TIME = 5_000
-"""How many rows the server hands over at a time."""
+ROWS = 25
+"""How many rows go from hand to hand: few enough for memory where each is as long as the loader takes them."""
 
 
-class Event(NamedTuple):
-    """An event on its way to a file."""
+class Chunk(NamedTuple):
+    """Some events on their way to a file, all of one batch."""
 
     place: Place
     batch_id: int
-    seq: int
-    content: Any
-    """Of jsonl.gz the line with its line end, of parquet the values of the columns that `fragment.SCHEMA` has."""
-
-
-_EVENT = partial(tuple.__new__, Event)  # rather than Event(…): half the time
+    first_seq: int
+    last_seq: int
+    rows: list[bytes]
+    """Of jsonl.gz the lines, of parquet rows of CSV with the fields of COLUMNS; each with its line end."""
 
 
 @contextmanager
-def lines(connection: Connection, chosen: Cut) -> Iterator[Iterator[Event]]:
-    """The events as lines."""
-    query, values = bounded(LINES, chosen)
+def chunks(connection: Connection, chosen: Cut, form: str) -> Iterator[Iterator[Chunk]]:
+    """The events of a cut as `form` needs them."""
+    content, options = FORMS[form]
+    query, values = bounded(COPY.replace("{events}", EVENTS).replace("{content}", content).replace("{options}", options), chosen)
     with connection.transaction(), connection.cursor() as cursor:
         connection.execute(SETTINGS)
         with cursor.copy(query.encode(), values) as copy:
-            yield map(line, copy)
+            yield gathered(map(split, copy), chosen)
 
 
-def line(row: Any) -> Event:
-    """A row of LINES; as COPY hands it over it is a row of its own."""
-    vendor, day, hour, batch_id, seq, text = bytes(row).split(b"\x01", 5)
-    return _EVENT((place(vendor, day, hour), int(batch_id), int(seq), text))
+def split(row: Any) -> list[bytes]:
+    """A row of COPY: whose it is, its seq, and its content; as COPY hands it over it is a row of its own."""
+    return bytes(row).split(b"\x01", 2)
 
 
-@lru_cache
-def place(vendor: bytes, day: bytes, hour: bytes) -> Place:
-    """The place that these stand for, the same object as before: most events have that of the one before."""
-    return Place(int(vendor), day.decode(), hour.decode())
-
-
-@contextmanager
-def rows(connection: Connection, chosen: Cut) -> Iterator[Iterator[Event]]:
-    """The events as columns."""
-    query, values = bounded(ROWS, chosen)
-    with connection.transaction():
-        connection.execute(SETTINGS)
-        with connection.cursor("lake", binary=True) as cursor:
-            cursor.itersize = ROWS_AT_A_TIME
-            cursor.execute(query.encode(), values)
-            yield map(columns, cursor)
-
-
-def columns(row: tuple[Any, ...]) -> Event:
-    """A row of ROWS."""
-    vendor, day, hour, batch_id, seq, event, timestamp, user, name, value, remove, extra, arrival = row
-    segment = {"vendor": vendor, "name": name}
-    return Event(Place(vendor, day, hour), batch_id, seq, (event, timestamp, user, segment, value, remove, extra, arrival, seq))
+def gathered(rows: Iterator[list[bytes]], chosen: Cut) -> Iterator[Chunk]:
+    """Rows of COPY as chunks."""
+    for head, run in groupby(rows, itemgetter(0)):
+        vendor, rank = map(int, head.split(b" "))
+        batch = chosen.batches[rank - 1]
+        place = Place(vendor, *batch.received.split(" "))
+        while some := list(islice(run, ROWS)):
+            yield Chunk(place, batch.batch_id, int(some[0][1]), int(some[-1][1]), [row[2] for row in some])

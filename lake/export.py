@@ -21,7 +21,7 @@ from lake import cut, ledger
 from lake.cut import Cut
 from lake.database import exporting
 from lake.errors import NotOurs, StillRunning, StoreAway
-from lake.events import lines, rows
+from lake.events import chunks
 from lake.fragment import Written, write
 from lake.ledger import Progress
 from lake.store import Store, telling
@@ -31,7 +31,6 @@ OLDER_SECONDS = 30.0
 """How long to wait for transactions that began before what is to be exported."""
 
 POLL_SECONDS = 0.1
-READERS = {"jsonl.gz": lines, "parquet": rows}
 
 
 class Stopped(Exception):  # noqa: N818 - raised within this module alone
@@ -138,12 +137,12 @@ class Export:
         if progress.until:
             return cut.planned(connection, progress.position, progress.until)
         batches = cut.safe(connection, progress.position, last_xact)
-        return cut.cut(progress.position, batches) if cut.due(connection, progress.position, batches, linger) else None
+        return cut.cut(batches) if cut.due(connection, batches, linger) else None
 
     def _write(self, connection: Connection, chosen: Cut, workspace: Path) -> list[Written]:
         written = []
-        with telling(str(workspace)), READERS[self.options.form](connection, chosen) as events:
-            for one in write(events, workspace, self.options.form):
+        with telling(str(workspace)), chunks(connection, chosen, self.options.form) as found:
+            for one in write(found, workspace, self.options.form):
                 written.append(one)
                 if self.stopping.is_set():
                     raise Stopped
