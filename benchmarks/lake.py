@@ -36,7 +36,9 @@ def measured(bench: Bench, sizes: Sizes) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="pgsegments-bench-") as name:
         folder = Path(name)
         with (folder / "events.ndjson").open("wb") as events:
-            subprocess.run([*LOADER, "generate", "--count", str(sizes.lake_events), *GENERATE], cwd=ROOT, stdout=events, check=True)
+            subprocess.run(
+                [*LOADER, "generate", "--count", str(sizes.lake_events), *GENERATE], cwd=ROOT, stdout=events, check=True
+            )
         bench.empty()
         top = sizes.lake_events / load(bench, folder).seconds
         yield from exports(bench, folder, sizes)
@@ -49,7 +51,14 @@ def measured(bench: Bench, sizes: Sizes) -> Iterator[Figure]:
 
 def exports(bench: Bench, folder: Path, sizes: Sizes) -> Iterator[Figure]:
     """The same events in each format, and by COPY to nowhere, in turn."""
-    copy = [bench.server.bin / "psql", "-qX", "-o", os.devnull, "-c", "copy (select * from segment_events) to stdout"]
+    copy: list[str | Path] = [
+        bench.server.bin / "psql",
+        "-qX",
+        "-o",
+        os.devnull,
+        "-c",
+        "copy (select * from segment_events) to stdout",
+    ]
     limits: list[float] = []
     usages: dict[str, list[Usage]] = {form: [] for form in FORMATS}
     for number in range(sizes.lake_rounds):
@@ -62,7 +71,9 @@ def exports(bench: Bench, folder: Path, sizes: Sizes) -> Iterator[Figure]:
     for form, found in usages.items():
         rates = [sizes.lake_events / usage.seconds for usage in found]
         yield Figure(f"lake export to {form}", "events/s", rates, least=LEAST[form])
-        yield Figure(f"lake export to {form}", "events a client CPU second", [sizes.lake_events / usage.cpu_seconds for usage in found])
+        yield Figure(
+            f"lake export to {form}", "events a client CPU second", [sizes.lake_events / usage.cpu_seconds for usage in found]
+        )
         yield Figure(f"lake export to {form}", "of COPY", [rate / limit for rate, limit in zip(rates, limits, strict=True)])
         yield Figure(f"lake export to {form}: peak memory", "MB", [max(usage.peak_bytes for usage in found) / 1e6], most=300)
 

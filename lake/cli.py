@@ -10,12 +10,14 @@ import psycopg
 
 from lake.database import reading, sentence
 from lake.errors import Damaged, LakeError, Rejected
-from lake.export import Counts, Export, Options
+from lake.export import Export, Options
 from lake.layout import FORMATS
+from lake.progress import progress
 from lake.rebuild import OPTIONS, Lake, check_empty
 from lake.store import find_store
 from lake.verify import verify
-from loader.cli import describe, duration, progress, stopping_on_signals
+from loader.cli import describe, duration, stopping_on_signals
+from loader.copy import Counts
 from loader.database import check as check_loader
 from loader.database import connect
 from loader.errors import LoaderError
@@ -65,22 +67,13 @@ def export(destination: str, every: float | None, form: str, linger: float, retr
     Without --every: all that was committed when it started. Stopped or killed at any point and run again, the command goes on
     where it was.
     """
-    with stopping_on_signals() as stopping, progress() as show:
-
-        def told(counts: Counts) -> None:
-            show.say(f"{exported(counts)} so far")
-
-        exporting = Export(find_store(destination), Options(form, linger, retry_for), stopping, told if every else lambda _: None)
+    with stopping_on_signals() as stopping, progress() as bar:
+        exporting = Export(find_store(destination), Options(form, linger, retry_for), stopping, bar)
         if every is not None:
             exporting.every(every)
         elif not exporting.once():
-            show.say("stopped as asked: run the same command again to go on")
-        show.say(exported(exporting.counts))
-
-
-def exported(counts: Counts) -> str:
-    """The counts in words."""
-    return f"{counts.events:,} events in {counts.files:,} files, {counts.bytes:,} bytes"
+            bar.say("stopped as asked: run the same command again to go on")
+        bar.say(str(exporting.counts))
 
 
 @main.command("verify")
@@ -88,8 +81,8 @@ def exported(counts: Counts) -> str:
 def verify_command(destination: str) -> None:
     """Compare the files of DESTINATION with what was written: a missing, truncated, altered or foreign one is named."""
     store = find_store(destination)
-    with closing(reading(0, Event())) as session:
-        result = session.run(lambda connection: verify(connection, store))
+    with closing(reading(0, Event())) as session, progress() as bar:
+        result = session.run(lambda connection: verify(connection, store, bar))
     for problem in result.problems:
         click.echo(problem)
     click.echo(result.sentence())
@@ -105,15 +98,21 @@ def rebuild(destination: str) -> None:
     Any files of gzip NDJSON do, also with fields beside the contract's. Stopped or killed at any point and run again, the command
     goes on where it was.
     """
-    lake = Lake(find_store(destination))
-    with closing(connect()) as connection:
-        check_loader(connection)
-        check_empty(connection, lake)
-    with stopping_on_signals() as stopping, progress() as show, Stream(OPTIONS, stopping, show.counts) as streaming:
-        show.say(streaming.open(lake))
-        complete = streaming.load(lake)
-        show.say(describe(streaming.counts))
+    with stopping_on_signals() as stopping, progress() as bar:
+        lake = Lake(find_store(destination), bar.advance)
+        with closing(connect()) as connection:
+            check_loader(connection)
+            check_empty(connection, lake)
+
+        def told(counts: Counts) -> None:
+            bar.advance(0, describe(counts))
+
+        bar.begin(lake.total_bytes)
+        with Stream(OPTIONS, stopping, told) as streaming:
+            bar.say(streaming.open(lake))
+            complete = streaming.load(lake)
+        bar.say(describe(streaming.counts))
         if not complete:
-            show.say("stopped as asked: run the same command again to go on")
+            bar.say("stopped as asked: run the same command again to go on")
         if streaming.counts.rejected:
             raise Rejected

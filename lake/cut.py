@@ -36,6 +36,8 @@ PLANNED = BATCHES.format(until="(b.xact_id, b.batch_id) <= (%s::xid8, %s)")
 
 LAST = "select b.xact_id::text, b.batch_id from segment_batches b order by b.xact_id desc, b.batch_id desc limit 1"
 
+WAITING = "select coalesce(sum(b.events), 0)::bigint from segment_batches b where (b.xact_id, b.batch_id) > (%s::xid8, %s)"
+
 PASSED = "select pg_snapshot_xmin(pg_current_snapshot()) > %s::xid8"
 
 HOLDERS = """
@@ -139,6 +141,12 @@ def last_committed(connection: Connection) -> Position | None:
     """The last batch that there is at this moment."""
     row = one(connection, LAST)
     return Position(int(row[0]), row[1]) if row else None
+
+
+def waiting(connection: Connection, after: Position) -> int:
+    """How many events are not exported yet."""
+    row = one(connection, WAITING, *as_text(after))
+    return int(row[0]) if row else 0
 
 
 def passed(connection: Connection, position: Position) -> bool:

@@ -11,7 +11,6 @@ bytes under the same names, whatever of it is in place already. No transaction i
 
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ from lake import cut, ledger
 from lake.cut import Cut
 from lake.database import exporting
 from lake.errors import NotOurs, StillRunning, StoreAway
-from lake.events import chunks
+from lake.events import Chunk, chunks
 from lake.fragment import Written, write
 from lake.ledger import Progress
+from lake.progress import Bar
 from lake.store import Store, telling
 from loader.database import Connection, Session
 
@@ -54,15 +54,18 @@ class Counts:
     files: int = 0
     bytes: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.events:,} events in {self.files:,} files, {self.bytes:,} bytes"
+
 
 class Export:
     """Exports to one destination; `stopping`, once set, ends it after the file that is being written."""
 
-    def __init__(self, store: Store, options: Options, stopping: Event, on_progress: Callable[[Counts], None]) -> None:
+    def __init__(self, store: Store, options: Options, stopping: Event, bar: Bar) -> None:
         self.store = store
         self.options = options
         self.stopping = stopping
-        self.on_progress = on_progress
+        self.bar = bar
         self.counts = Counts()
 
     def once(self) -> bool:
@@ -71,6 +74,7 @@ class Export:
             last = session.run(cut.last_committed)
             if last is None:
                 return True
+            self.bar.begin(session.run(self._waiting))
             ends_at = time.monotonic() + OLDER_SECONDS
             while not self.stopping.is_set():
                 passed = session.run(lambda connection: cut.passed(connection, last))
@@ -92,6 +96,7 @@ class Export:
                 try:
                     while session.run(lambda connection: self._step(connection, cut.EVERYTHING, self.options.linger)):
                         away_since = None
+                        self.bar.say(f"{self.counts} so far")
                 except StoreAway:
                     away_since = away_since or began
                     if began - away_since >= self.options.retry_for:
@@ -114,6 +119,10 @@ class Export:
             if self.store.sizes():
                 raise NotOurs
             ledger.begin(connection, self.store.name, self.options.form)
+
+    def _waiting(self, connection: Connection) -> int:
+        progress = ledger.find(connection, self.store.name, self.options.form)
+        return cut.waiting(connection, progress.position) if progress else 0
 
     def _step(self, connection: Connection, last_xact: str, linger: float) -> bool:
         """Export one cut, if there is one that is due; return whether another may be."""
@@ -142,11 +151,15 @@ class Export:
     def _write(self, connection: Connection, chosen: Cut, workspace: Path) -> list[Written]:
         written = []
         with telling(str(workspace)), chunks(connection, chosen, self.options.form) as found:
-            for one in write(found, workspace, self.options.form):
+            for one in write(map(self._watched, found), workspace, self.options.form):
                 written.append(one)
                 if self.stopping.is_set():
                     raise Stopped
         return written
+
+    def _watched(self, chunk: Chunk) -> Chunk:
+        self.bar.advance(len(chunk.rows), "exporting events")
+        return chunk
 
     def _put(self, connection: Connection, progress: Progress, chosen: Cut, written: list[Written]) -> None:
         """Record the files, put them in place, and record that."""
@@ -159,7 +172,6 @@ class Export:
         self.counts.events += sum(fragment.rows for fragment in fragments)
         self.counts.files += len(fragments)
         self.counts.bytes += sum(fragment.size for fragment in fragments)
-        self.on_progress(self.counts)
 
 
 def still_running(holders: str) -> StillRunning:

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
 from lake import line
@@ -30,10 +30,10 @@ class Item(NamedTuple):
     line: bytes
 
 
-def items(store: Store, path: str, file: int) -> Iterator[Item]:
-    """The events of a file in its order."""
+def items(store: Store, path: str, file: int, on_read: Callable[[int], None]) -> Iterator[Item]:
+    """The events of a file in its order; `on_read` is told how many bytes of it were read."""
     with telling(f"{store.name}/{path}"), store.open(path) as opened:
-        events = parquet(opened) if path.endswith(".parquet") else ndjson(Checked(opened, path))
+        events = parquet(Watched(opened, on_read)) if path.endswith(".parquet") else ndjson(Checked(opened, on_read, path))
         place = (0, 0)
         try:
             for event in events:
@@ -49,26 +49,52 @@ def bad(name: str, said: str) -> BadFragment:
     return BadFragment(f"{name} cannot be read to its end ({' '.join(said.split()).rstrip('.')}){rest}")
 
 
-class Checked(io.RawIOBase):
-    """A file as it is, which must have the checksum that its name tells, if that does."""
+class Watched(io.RawIOBase):
+    """A file whose reading is told of."""
 
-    def __init__(self, file: IO[bytes], path: str) -> None:
+    def __init__(self, file: IO[bytes], on_read: Callable[[int], None]) -> None:
         self._file = file
-        self._expected = checksum_of(path)
-        self._digest = hashlib.sha256()
+        self._on_read = on_read
 
     def readable(self) -> bool:
         """It is."""
         return True
 
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to where the next read begins."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._file.tell()
+
     def readinto(self, buffer: Any) -> int:
-        """Read what comes next; raise ValueError at the end of a file with another checksum."""
+        """Read what comes next."""
         data = self._file.read(len(buffer))
-        self._digest.update(data)
-        if not data and self._expected not in (None, self._digest.hexdigest()[:CHECKSUM_DIGITS]):
-            raise ValueError("its checksum is not the one in its name")
+        self._on_read(len(data))
         buffer[: len(data)] = data
         return len(data)
+
+
+class Checked(Watched):
+    """A file that is read from its beginning, and must have the checksum that its name tells, if that does."""
+
+    def __init__(self, file: IO[bytes], on_read: Callable[[int], None], path: str) -> None:
+        super().__init__(file, on_read)
+        self._expected = checksum_of(path)
+        self._digest = hashlib.sha256()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what comes next; raise ValueError at the end of a file with another checksum."""
+        size = super().readinto(buffer)
+        self._digest.update(buffer[:size])
+        if not size and self._expected not in (None, self._digest.hexdigest()[:CHECKSUM_DIGITS]):
+            raise ValueError("its checksum is not the one in its name")
+        return size
 
 
 def ndjson(file: io.RawIOBase) -> Iterator[line.Arrived]:
@@ -79,7 +105,7 @@ def ndjson(file: io.RawIOBase) -> Iterator[line.Arrived]:
                 yield line.arrived(row.rstrip(b"\r\n"))
 
 
-def parquet(file: IO[bytes]) -> Iterator[line.Arrived]:
+def parquet(file: io.RawIOBase) -> Iterator[line.Arrived]:
     """The rows of a Parquet file of ours."""
     import pyarrow as arrow  # noqa: PLC0415 - takes half a second that jsonl.gz need not wait
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415

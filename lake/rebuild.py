@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -47,12 +47,18 @@ select
 class Lake(Source):
     """All files of a lake as one stream of lines."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_read: Callable[[int], None]) -> None:
         super().__init__(f"lake {store.name}", -1, seekable=True, grows=False)
         self._store = store
+        self._on_read = on_read
         self._files = {path: size for path, size in sorted(store.sizes().items()) if is_events(path)}
         if not self._files:
             raise NothingToRebuild
+
+    @property
+    def total_bytes(self) -> int:
+        """How many there are to read."""
+        return sum(self._files.values())
 
     @property
     def size(self) -> int:
@@ -83,10 +89,14 @@ class Lake(Source):
         with ThreadPoolExecutor(PEEKING) as threads:
             firsts = threads.map(self._first, paths, range(len(paths)))
             found = [(first, path, file) for file, (first, path) in enumerate(zip(firsts, paths, strict=True)) if first]
-        return [Waiting(first, partial(items, self._store, path, file)) for first, path, file in sorted(found)]
+        return [Waiting(first, partial(items, self._store, path, file, self._on_read)) for first, path, file in sorted(found)]
 
     def _first(self, path: str, file: int) -> Item | None:
-        return next(items(self._store, path, file), None)
+        return next(items(self._store, path, file, ignored), None)
+
+
+def ignored(_: int) -> None:
+    """What is read before the stream begins counts for nothing."""
 
 
 def check_empty(connection: Connection, lake: Lake) -> None:

@@ -8,6 +8,7 @@ from lake import ledger
 from lake.database import one
 from lake.errors import LakeError
 from lake.ledger import Recorded
+from lake.progress import Bar
 from lake.store import Store
 from loader.database import Connection
 
@@ -42,16 +43,17 @@ class Result(NamedTuple):
         return f"{self.files:,} files have {self.events:,} events; {self.waiting:,} events are not exported yet"
 
 
-def verify(connection: Connection, store: Store) -> Result:
+def verify(connection: Connection, store: Store, bar: Bar) -> Result:
     """Compare the files with what is recorded of them, and that with the tables."""
     sizes = store.sizes()  # first: what is in place now was recorded before
     known = ledger.fragments(connection, store.name)
     written = [fragment for fragment in known if fragment.written]
+    bar.begin(sum(fragment.size for fragment in written))
     events = sum(fragment.rows for fragment in written)
     reduced, missing, waiting = one(connection, COVERAGE, store.name, store.name) or (0, 0, 0)
     foreign = sizes.keys() - {fragment.path for fragment in known}
     problems = [
-        *(fault for fragment in written for fault in faults(store, fragment, sizes.get(fragment.path))),
+        *(fault for fragment in written for fault in faults(store, fragment, sizes.get(fragment.path), bar)),
         *(f"{path} is foreign: this database did not export it" for path in sorted(foreign)),
         *([f"{missing:,} batches that should be in the lake are in none of its files"] if missing else []),
         *([f"the files have {events:,} events, the batches that were exported brought {reduced:,}"] if events != reduced else []),
@@ -59,22 +61,23 @@ def verify(connection: Connection, store: Store) -> Result:
     return Result(len(written), events, waiting, problems)
 
 
-def faults(store: Store, fragment: Recorded, size: int | None) -> Iterator[str]:
+def faults(store: Store, fragment: Recorded, size: int | None, bar: Bar) -> Iterator[str]:
     """What is wrong with a file, if anything is."""
     if size is not None and size < fragment.size:
         yield f"{fragment.path} is truncated: it has {size:,} bytes of {fragment.size:,}"
         return
     try:
-        if digest(store, fragment.path) != fragment.checksum:
+        if digest(store, fragment.path, bar) != fragment.checksum:
             yield f"{fragment.path} is altered: its checksum is another"
     except LakeError as error:
         yield f"{fragment.path} is missing" if size is None else str(error)
 
 
-def digest(store: Store, path: str) -> bytes:
+def digest(store: Store, path: str, bar: Bar) -> bytes:
     """SHA-256 of a file."""
     found = hashlib.sha256()
     with store.open(path) as file:
         while data := file.read(CHUNK):
             found.update(data)
+            bar.advance(len(data), "reading files")
     return found.digest()
