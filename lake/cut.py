@@ -59,8 +59,13 @@ where {ranges}
 
 FILES = f"select count(*) from (select distinct e.vendor, b.received {EVENTS}) files"  # noqa: S608
 
-# No nested loops: the statistics of a day that has just begun are not to be trusted.
-SETTINGS = "set local work_mem = '128MB'; set local enable_nestloop = off; set local jit = off"
+# No nested loops: the statistics of a day that has just begun are not to be trusted. No parallel workers: they are the loader's.
+SETTINGS = """
+set local work_mem = '128MB';
+set local enable_nestloop = off;
+set local max_parallel_workers_per_gather = 0;
+set local jit = off
+"""
 
 EVERYTHING = str(2**64 - 1)
 """Greater than any transaction's id."""
