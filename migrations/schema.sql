@@ -392,14 +392,16 @@ CREATE FUNCTION public.segment_reset() RETURNS void
     AS $$
 begin
   perform set_config('segment.erasing', 'on', true);
-  truncate segment_events, segment_memberships, segment_outcomes, segment_batches, segment_rejects, segment_sources, segment_source_positions;
+  truncate
+    segment_events, segment_memberships, segment_outcomes, segment_batches, segment_rejects, segment_sources, segment_source_positions,
+    lake_destinations, lake_fragments;
   perform set_config('segment.erasing', 'off', true);
   update segment_settings set horizon = null;
 end $$;
 
 ALTER FUNCTION public.segment_reset() OWNER TO segment_owner;
 
-COMMENT ON FUNCTION public.segment_reset() IS 'Back to pristine: empties events, memberships, outcomes, batches, rejects and sources, and unsets the horizon. The owner''s.';
+COMMENT ON FUNCTION public.segment_reset() IS 'Back to pristine: empties events, memberships, outcomes, batches, rejects and sources, forgets the lakes, and unsets the horizon. The owner''s.';
 
 CREATE TABLE public.lake_destinations (
     destination text NOT NULL COLLATE pg_catalog."C",
@@ -1167,6 +1169,8 @@ GRANT SELECT ON TABLE public.segment_batches TO segment_listener;
 GRANT SELECT ON TABLE public.segment_batches TO segment_reader;
 GRANT SELECT ON TABLE public.segment_batches TO segment_dbt;
 GRANT SELECT ON TABLE public.segment_batches TO segment_lake;
+
+GRANT SELECT(events) ON TABLE public.segment_batches TO segment_loader;
 
 GRANT USAGE ON SEQUENCE public.segment_event_seq TO segment_loader;
 

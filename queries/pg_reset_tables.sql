@@ -1,2 +1,2 @@
--- Back to pristine: empties events, memberships, outcomes, batches, rejects and sources. Only segment_owner and superusers may.
+-- Back to pristine: empties events, memberships, outcomes, batches, rejects and sources, and forgets the lakes. Only segment_owner and superusers may.
 select segment_reset();

@@ -57,6 +57,16 @@ where pronamespace = 'public'::regnamespace
   )
 """
 
+# The function, and the rights of the loader's role on the batches.
+RESET = """
+select prosrc, proacl::text, proowner::regrole::text, obj_description(oid),
+  has_any_column_privilege('segment_loader', 'segment_batches', 'select')
+from pg_proc where proname = 'segment_reset'
+"""
+LAKE = """
+insert into lake_destinations (destination, format, system_identifier) values ('d', 'parquet', 1);
+insert into lake_fragments (destination, path, batches, rows, bytes, checksum) values ('d', 'p', '{}', 1, 1, '')
+"""
 CURSOR = "insert into webhook_cursors (slot, publication) values ('s', 'segment_toggles')"
 BATCHES = "select * from segment_batches order by batch_id"
 UNSEEN = "select batch_id from segment_batches where not pg_visible_in_snapshot(xact_id, pg_current_snapshot())"
@@ -126,6 +136,23 @@ def test_the_lakes_tables_come_and_go_beside_the_data(empty_database: Database) 
         assert down.returncode == 0, down.stderr
         assert sorted(map(str, empty_database.fetch(OURS))) == sorted(map(str, before))
         check_against_fold(empty_database)
+
+
+@newest
+def test_reset_forgets_lakes_and_comes_back_as_it_was(empty_database: Database) -> None:
+    migrate(empty_database.environment, "upgrade", "0004")
+    before = empty_database.fetch(RESET)
+    for _ in range(2):
+        up = migrate(empty_database.environment, "upgrade", "0005")
+        assert up.returncode == 0, up.stderr
+        assert empty_database.loader("stream", input=ndjson([make(1)])).returncode == 0
+        empty_database.execute(LAKE)
+        empty_database.execute("set role segment_owner; select segment_reset()")
+        for table in ("segment_events", "lake_destinations", "lake_fragments"):
+            assert empty_database.fetch(f"select * from {table}") == []
+        down = migrate(empty_database.environment, "downgrade", "0004")
+        assert down.returncode == 0, down.stderr
+        assert empty_database.fetch(RESET) == before
 
 
 @newest

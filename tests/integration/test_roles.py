@@ -34,6 +34,7 @@ DENIED = {
         "insert into segment_outcomes select * from segment_outcomes",
         "insert into segment_batches (batch_id, arrival, first_seq, last_seq, events, outcomes) values (1, 1, 1, 1, 1, 1)",
         "update segment_batches set events = 0",
+        "select batch_id from segment_batches",
         "select nextval('segment_batch_id')",
         "select setval('segment_batch_id', 1)",
         "select setval('segment_batch_floor', 1)",
@@ -170,7 +171,11 @@ ALLOWED = {
     "segment_listener": SEEING["segment_listener"] + LISTENING,
     "segment_reader": SEEING["segment_reader"],
     "segment_lake": SEEING["segment_lake"] + EXPORTING,
-    "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],
+    "segment_loader": [
+        ADD,
+        "select segment_ensure_partitions(current_date, current_date + 1)",
+        "select sum(events) from segment_batches",
+    ],
 }
 
 
