@@ -11,8 +11,8 @@ import psycopg
 from lake.database import reading, sentence
 from lake.errors import Damaged, LakeError, Rejected
 from lake.export import Export, Options
-from lake.layout import FORMATS
-from lake.progress import progress
+from lake.layout import FORMATS, printable
+from lake.progress import Bar, progress
 from lake.rebuild import OPTIONS, Lake, check_empty
 from lake.store import find_store
 from lake.verify import verify
@@ -20,6 +20,7 @@ from loader.cli import describe, duration, stopping_on_signals
 from loader.copy import Counts
 from loader.database import check as check_loader
 from loader.database import connect
+from loader.database import sentence as loader_sentence
 from loader.errors import LoaderError
 from loader.stream import Stream
 
@@ -84,7 +85,7 @@ def verify_command(destination: str) -> None:
     with closing(reading(0, Event())) as session, progress() as bar:
         result = session.run(lambda connection: verify(connection, store, bar))
     for problem in result.problems:
-        click.echo(problem)
+        click.echo(printable(problem))
     click.echo(result.sentence())
     if result.problems:
         raise Damaged
@@ -99,20 +100,30 @@ def rebuild(destination: str) -> None:
     goes on where it was.
     """
     with stopping_on_signals() as stopping, progress() as bar:
-        lake = Lake(find_store(destination), bar.advance)
-        with closing(connect()) as connection:
-            check_loader(connection)
-            check_empty(connection, lake)
+        try:
+            load(Lake(find_store(destination), bar.advance), stopping, bar)
+        except psycopg.Error as error:
+            raise loader_sentence(error) from None  # whose role and tables these are
 
-        def told(counts: Counts) -> None:
-            bar.advance(0, describe(counts))
 
-        bar.begin(lake.total_bytes)
-        with Stream(OPTIONS, stopping, told) as streaming:
-            bar.say(streaming.open(lake))
-            complete = streaming.load(lake)
-        bar.say(describe(streaming.counts))
-        if not complete:
-            bar.say("stopped as asked: run the same command again to go on")
-        if streaming.counts.rejected:
-            raise Rejected
+def load(lake: Lake, stopping: Event, bar: Bar) -> None:
+    """Load a lake, and say how it went."""
+    if lake.unread:
+        first, *others = map(printable, lake.unread)
+        bar.say(f"not read: {first}{f' and {len(others):,} more' if others else ''}")
+    with closing(connect()) as connection:
+        check_loader(connection)
+        check_empty(connection, lake)
+
+    def told(counts: Counts) -> None:
+        bar.advance(0, describe(counts))
+
+    bar.begin(lake.total_bytes)
+    with Stream(OPTIONS, stopping, told) as streaming:
+        bar.say(streaming.open(lake))
+        complete = streaming.load(lake)
+    bar.say(describe(streaming.counts))
+    if not complete:
+        bar.say("stopped as asked: run the same command again to go on")
+    if streaming.counts.rejected:
+        raise Rejected

@@ -40,6 +40,10 @@ WAITING = "select coalesce(sum(b.events), 0)::bigint from segment_batches b wher
 
 PASSED = "select pg_snapshot_xmin(pg_current_snapshot()) > %s::xid8"
 
+HELD = """
+select batch_id from segment_batches where xact_id >= pg_snapshot_xmin(pg_current_snapshot()) order by xact_id, batch_id limit 1
+"""
+
 HOLDERS = """
 with oldest as (select pg_snapshot_xmin(pg_current_snapshot())::xid as xid)
 select format(
@@ -158,6 +162,12 @@ def passed(connection: Connection, position: Position) -> bool:
     """Whether all transactions up to the position's are over."""
     row = one(connection, PASSED, str(position.xact_id))
     return bool(row and row[0])
+
+
+def first_held(connection: Connection) -> int | None:
+    """The first batch that is not safe yet, if there is one."""
+    row = one(connection, HELD)
+    return row[0] if row else None
 
 
 def holders(connection: Connection) -> str:

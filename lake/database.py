@@ -12,10 +12,17 @@ from psycopg import errors
 from lake.errors import LakeBusy, LakeError, NotAllowed, NotMigrated, WrongServer
 from loader.database import Connection, Session
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that the lake needs; a later one does as well."""
 
 SAME_SERVER = "select from public.segment_settings join pg_control_system() using (system_identifier)"
+
+# The last one is new in PostgreSQL 17.
+PATIENCE = """
+select set_config(name, '0', false) from pg_settings
+where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+"""What a database or a role sets of these is meant for others: an export takes as long as it takes."""
 
 LOCK = "select pg_advisory_lock(hashtextextended('pgsegments lake ' || %s, 0))"
 
@@ -51,13 +58,20 @@ def exporting(destination: str, patience: float, stopping: Event) -> Session:
 def check(connection: Connection) -> None:
     """Raise unless the database has the lake's tables and the role may use them."""
     connection.execute("set application_name = 'pgsegments lake'")
+    connection.execute(PATIENCE)
     try:
-        revision = one(connection, "select version_num from segment_alembic_version")
+        check_migrated(connection)
         connection.execute("select from lake_destinations limit 0")
-    except errors.UndefinedTable:
-        raise NotMigrated from None
     except errors.InsufficientPrivilege:
         raise NotAllowed from None
+
+
+def check_migrated(connection: Connection) -> None:
+    """Raise unless the database has the lake's tables as they are now."""
+    try:
+        revision = one(connection, "select version_num from segment_alembic_version")
+    except errors.UndefinedTable:
+        raise NotMigrated from None
     if revision is None or revision[0] < REVISION:
         raise NotMigrated
 

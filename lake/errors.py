@@ -23,9 +23,28 @@ class WrongServer(LakeError):
     in order: run select segment_adopt_server() as its owner, and export to a new destination."""
 
 
-class LakeOfOtherServer(LakeError):
-    """This database was on another server when it last exported to this destination, so how far that came is not known here:
-    export to a new destination."""
+class LakeOfOther(LakeError):
+    """The destination is the lake of another database, if only of the one that this one is a copy of: export to a new
+    destination."""
+
+
+class NotTheLake(LakeError):
+    """The destination is not the lake that was exported to, for its lake.json is missing: mount it or restore it, or export to a
+    new destination."""
+
+
+class KnownAs(LakeError):
+    """The destination is a lake that this database knows by another name: name it so."""
+
+
+class Forgotten(LakeError):
+    """This database was emptied after it had exported to this destination, as by segment_reset(), so its events would be mixed
+    with those of before: export to a new destination."""
+
+
+class UnreadableMark(LakeError):
+    """The destination's lake.json is not one of a lake's, or not whole, so it is not known whose lake this is: restore it from a
+    copy, or export to a new destination."""
 
 
 class LakeBusy(LakeError):
@@ -79,8 +98,8 @@ class NothingToRebuild(LakeError):
 
 
 class NotEmpty(LakeError):
-    """The database has events or a horizon already, so it could not become what the lake tells: rebuild in a new database, or
-    empty this one with select segment_reset()."""
+    """The database has events that are not from this lake, or a horizon, so it could not become what the lake tells: rebuild in a
+    new database, or empty this one with select segment_reset()."""
 
 
 class LakeChanged(LakeError):

@@ -10,6 +10,8 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import psycopg
+
 from lake.cut import EVENTS, SETTINGS, Cut, bounded
 from lake.layout import Place
 from loader.database import Connection
@@ -43,7 +45,8 @@ to stdout with (format csv, {options})
 """
 
 ROWS = 25
-"""How many rows go from hand to hand: few enough for memory where each is as long as the loader takes them."""
+PORTION = 1 << 20
+"""How many rows go from hand to hand, or of long ones about as many as have so many bytes."""
 
 
 class Chunk(NamedTuple):
@@ -62,10 +65,21 @@ def chunks(connection: Connection, chosen: Cut, form: str) -> Iterator[Iterator[
     """The events of a cut as `form` needs them."""
     content, options = FORMS[form]
     query, values = bounded(COPY.replace("{events}", EVENTS).replace("{content}", content).replace("{options}", options), chosen)
-    with connection.transaction(), connection.cursor() as cursor:
+    with lost_as_lost(connection), connection.transaction(), connection.cursor() as cursor:
         connection.execute(SETTINGS)
         with cursor.copy(query.encode(), values) as copy:
             yield gathered(map(split, copy), chosen)
+
+
+@contextmanager
+def lost_as_lost(connection: Connection) -> Iterator[None]:
+    """Have a connection that is lost be an OperationalError: when COPY ends with two errors, psycopg takes it for misuse."""
+    try:
+        yield
+    except psycopg.ProgrammingError as error:
+        if not connection.closed:
+            raise
+        raise psycopg.OperationalError("the connection was lost") from error
 
 
 def split(row: Any) -> list[bytes]:
@@ -75,9 +89,11 @@ def split(row: Any) -> list[bytes]:
 
 def gathered(rows: Iterator[list[bytes]], chosen: Cut) -> Iterator[Chunk]:
     """Rows of COPY as chunks."""
+    many = 1
     for head, run in groupby(rows, itemgetter(0)):
         vendor, rank = map(int, head.split(b" "))
         batch = chosen.batches[rank - 1]
         place = Place(vendor, *batch.received.split(" "))
-        while some := list(islice(run, ROWS)):
+        while some := list(islice(run, many)):
+            many = min(ROWS, PORTION // len(some[-1][2]) + 1)
             yield Chunk(place, batch.batch_id, int(some[0][1]), int(some[-1][1]), [row[2] for row in some])

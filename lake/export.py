@@ -16,19 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from lake import cut, ledger
+from lake import cut, held, ledger, mark
 from lake.cut import Cut
 from lake.database import exporting
-from lake.errors import NotOurs, StillRunning, StoreAway
+from lake.errors import Forgotten, StoreAway
 from lake.events import Chunk, chunks
 from lake.fragment import Written, write
+from lake.held import Held, still_running
 from lake.ledger import Progress
 from lake.progress import Bar
 from lake.store import Store, telling
 from loader.database import Connection, Session
-
-OLDER_SECONDS = 30.0
-"""How long to wait for transactions that began before what is to be exported."""
 
 POLL_SECONDS = 0.1
 
@@ -75,7 +73,7 @@ class Export:
             if last is None:
                 return True
             self.bar.begin(session.run(self._waiting))
-            ends_at = time.monotonic() + OLDER_SECONDS
+            ends_at = time.monotonic() + held.OLDER_SECONDS
             while not self.stopping.is_set():
                 passed = session.run(lambda connection: cut.passed(connection, last))
                 while session.run(lambda connection: self._step(connection, str(last.xact_id), 0)):
@@ -90,6 +88,7 @@ class Export:
     def every(self, seconds: float) -> None:
         """Export what gathers, again and again until told to stop."""
         away_since: float | None = None
+        watch = Held(self.bar.say)
         with closing(self._session()) as session:
             while not self.stopping.is_set():
                 began = time.monotonic()
@@ -98,27 +97,22 @@ class Export:
                         away_since = None
                         self.bar.say(f"{self.counts} so far")
                 except StoreAway:
-                    away_since = away_since or began
+                    if away_since is None:
+                        away_since = began
+                        self.bar.say(f"{self.store.name} does not answer: trying again for {self.options.retry_for:g} s")
                     if began - away_since >= self.options.retry_for:
                         raise
+                session.run(watch.look)
                 self.stopping.wait(max(0.0, seconds - (time.monotonic() - began)))
 
     def _session(self) -> Session:
-        self.store.prepare()
         session = exporting(self.store.name, self.options.retry_for, self.stopping)
         try:
-            session.run(self._begin)
+            session.run(lambda connection: mark.take(connection, self.store, self.options.form))
         except BaseException:
             session.close()
             raise
         return session
-
-    def _begin(self, connection: Connection) -> None:
-        """Take the destination over where it is new."""
-        if ledger.find(connection, self.store.name, self.options.form) is None:
-            if self.store.sizes():
-                raise NotOurs
-            ledger.begin(connection, self.store.name, self.options.form)
 
     def _waiting(self, connection: Connection) -> int:
         progress = ledger.find(connection, self.store.name, self.options.form)
@@ -126,9 +120,11 @@ class Export:
 
     def _step(self, connection: Connection, last_xact: str, linger: float) -> bool:
         """Export one cut, if there is one that is due; return whether another may be."""
-        progress = ledger.find(connection, self.store.name, self.options.form)
-        if progress is None or self.stopping.is_set():
+        if self.stopping.is_set():
             return False
+        progress = ledger.find(connection, self.store.name, self.options.form)
+        if progress is None:
+            raise Forgotten
         chosen = self._choose(connection, progress, last_xact, linger)
         if chosen is None:
             return False
@@ -172,11 +168,3 @@ class Export:
         self.counts.events += sum(fragment.rows for fragment in fragments)
         self.counts.files += len(fragments)
         self.counts.bytes += sum(fragment.size for fragment in fragments)
-
-
-def still_running(holders: str) -> StillRunning:
-    """The error that names who has the older transaction."""
-    return StillRunning(
-        f"An older transaction is still open, of {holders}, so what was committed since it began cannot be exported in order: "
-        "end it, and run the command again."
-    )

@@ -30,8 +30,12 @@ LEVEL = 1
 ROW_GROUP = 122_880
 """How many rows DuckDB, too, takes for one."""
 
-MOST_BYTES = 16 << 20
+MOST_BYTES = 4 << 20
 """After how many bytes a row group ends that has fewer rows."""
+
+PAGE = 64 << 10
+PAGE_ROWS = 64
+"""About how many bytes a page has, and after how many rows that is looked at: a reader has a page of each column in memory."""
 
 
 class Writer(Protocol):
@@ -100,7 +104,8 @@ class Columns:
         )  # fmt: skip
         self._options = partial(csv.ReadOptions, use_threads=False, column_names=[field.name for field in fields])
         self._buffer = arrow.py_buffer
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
+        pages = {"data_page_size": PAGE, "dictionary_pagesize_limit": PAGE, "write_batch_size": PAGE_ROWS}
+        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd", **pages)
         self._rows: list[bytes] = []
         self._bytes = 0
 

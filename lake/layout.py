@@ -11,6 +11,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 FORMATS = ("jsonl.gz", "parquet")
+MARK = "lake.json"
+"""The file, at the destination's root, that says whose lake it is."""
+
 UNFINISHED = ".unfinished"
 """The folder, in a local destination, of files that are being written."""
 
@@ -42,7 +45,17 @@ def checksum_of(name: str) -> str | None:
 
 def is_events(name: str) -> bool:
     """Whether the file, by its path below the destination, is one of events: no name in it begins with a dot."""
-    return name.endswith((".gz", ".parquet")) and not any(part.startswith(".") for part in name.split("/"))
+    return name.endswith((".gz", ".parquet")) and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name in the path begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def printable(name: str) -> str:
+    """The name on one line, whatever is in it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 def ranges(numbers: Iterable[int], most: int) -> list[tuple[int, int]]:

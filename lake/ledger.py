@@ -11,20 +11,17 @@ from psycopg.types.multirange import Int8Multirange
 from psycopg.types.range import Int8Range
 
 from lake.database import one
-from lake.errors import LakeMoved, LakeOfOtherServer, NotExported, OtherFormat
+from lake.errors import LakeMoved, NotExported, OtherFormat
 from loader.database import Connection
 
 BEGIN = """
 insert into lake_destinations (destination, format, system_identifier)
 select %s, %s, system_identifier from segment_settings
+on conflict do nothing
 """
 
 KNOWN = """
-select
-  format, system_identifier = (select system_identifier from segment_settings),
-  xact_id::text, batch_id, until_xact_id::text, until_batch_id
-from lake_destinations
-where destination = %s
+select format, xact_id::text, batch_id, until_xact_id::text, until_batch_id from lake_destinations where destination = %s
 """
 
 # From where this export knows it to be: two exports would otherwise overtake each other.
@@ -94,17 +91,20 @@ def find(connection: Connection, destination: str, form: str | None) -> Progress
     row = one(connection, KNOWN, destination)
     if row is None:
         return None
-    known, same_server, xact_id, batch_id, until_xact_id, until_batch_id = row
+    known, xact_id, batch_id, until_xact_id, until_batch_id = row
     if form not in (None, known):
         raise OtherFormat(f"{destination} holds {known}: choose --format {known}, or another destination.")
-    if not same_server:
-        raise LakeOfOtherServer
     until = None if until_batch_id is None else Position(int(until_xact_id), until_batch_id)
     return Progress(Position(int(xact_id), batch_id), until)
 
 
+def exported(progress: Progress | None) -> bool:
+    """Whether the lake has files, or may have."""
+    return bool(progress and (progress.position.batch_id or progress.until))
+
+
 def begin(connection: Connection, destination: str, form: str) -> None:
-    """Record a destination to which nothing was exported yet."""
+    """Record a destination to which nothing was exported yet, unless it is recorded."""
     connection.execute(BEGIN, [destination, form])
 
 

@@ -16,7 +16,13 @@ from lake.layout import CHECKSUM_DIGITS, checksum_of
 from lake.store import Store, telling
 
 CHUNK = 64 * 1024
+MOST_LINE = 32 << 20
+"""The longest line; what is longer is not read, for it might have no end."""
+
 ROWS = 1_000
+BATCH_BYTES = 64 << 10
+"""About how much of a Parquet file is taken at a time, in no more than so many rows: many files are open at once."""
+
 COLUMNS = {"event", "timestamp", "user", "segment", "value", "remove", "extra", "arrival", "seq"}
 
 
@@ -100,9 +106,12 @@ class Checked(Watched):
 def ndjson(file: io.RawIOBase) -> Iterator[line.Arrived]:
     """The lines of a gzip file; blank ones are none."""
     with gzip.GzipFile(fileobj=io.BufferedReader(file, CHUNK)) as text:
-        for row in text:
-            if row.strip():
-                yield line.arrived(row.rstrip(b"\r\n"))
+        for row in iter(lambda: text.readline(MOST_LINE + 2), b""):
+            found = row.rstrip(b"\r\n")
+            if len(found) > MOST_LINE:
+                raise ValueError(f"it has a line of more than {MOST_LINE >> 20} MiB")
+            if found.strip():
+                yield line.arrived(found)
 
 
 def parquet(file: io.RawIOBase) -> Iterator[line.Arrived]:
@@ -111,11 +120,19 @@ def parquet(file: io.RawIOBase) -> Iterator[line.Arrived]:
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415
 
     try:
-        opened = ParquetFile(file, pre_buffer=False)
+        opened = ParquetFile(file, pre_buffer=False, buffer_size=CHUNK)
         if not set(opened.schema_arrow.names) >= COLUMNS:
             raise ValueError("it has not the columns of a lake")
-        for batch in opened.iter_batches(ROWS, use_threads=False):
-            for row in batch.to_pylist():
-                yield line.Arrived((row["arrival"], row["seq"]), line.of_columns(row))
+        for group in range(opened.num_row_groups):
+            rows = rows_at_a_time(opened.metadata.row_group(group))
+            for batch in opened.iter_batches(rows, row_groups=[group], use_threads=False):
+                for row in batch.to_pylist():
+                    yield line.Arrived((row["arrival"], row["seq"]), line.of_columns(row))
     except arrow.ArrowException as error:
         raise ValueError(str(error)) from None
+
+
+def rows_at_a_time(group: Any) -> int:
+    """How many rows of a row group are taken at a time: its metadata tell how long they are."""
+    fitting: int = BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
+    return min(ROWS, max(1, fitting))

@@ -14,18 +14,18 @@ from datetime import timedelta
 from functools import partial
 from typing import IO
 
-from lake.database import one
+from lake.database import check_migrated, one
 from lake.errors import LakeChanged, NotEmpty, NothingToRebuild
-from lake.layout import is_events
+from lake.layout import is_events, is_hidden
 from lake.merge import Waiting, merged
-from lake.reading import Item, items
+from lake.reading import MOST_LINE, Item, items
 from lake.store import Store, telling
 from loader.database import Connection
 from loader.source import Source
 from loader.stream import Options
 
-MOST_OPEN = 256
-"""How many files may be open at once."""
+MOST_OPEN = 100
+"""How many files may be open at once: for memory's sake, and for a limit of 256 descriptors."""
 
 PEEKING = 8
 """How many files are looked into at the same time, before the first is read."""
@@ -34,13 +34,14 @@ CHUNK = 256 * 1024
 ENDLESS = 1 << 62
 """Beyond every position: how long the stream is shows at its end alone."""
 
-OPTIONS = Options(max_future=timedelta(days=10_000 * 366), max_line=1 << 30)
-"""Whatever the original database took this one takes: what was too far ahead then, or too long, is not in the lake."""
+OPTIONS = Options(max_future=timedelta(days=10_000 * 366), max_line=MOST_LINE)
+"""Whatever the original database took this one takes, if it can be read: what was too far ahead then is not in the lake."""
 
 FOUND = """
 select
   exists (select from segment_events) or exists (select from segment_settings where horizon is not null),
-  (select fingerprint from segment_sources where source = %s)
+  fingerprint, loaded = (select coalesce(sum(events), 0) from segment_batches)
+from (select) here left join segment_sources on source = %s
 """
 
 
@@ -51,7 +52,9 @@ class Lake(Source):
         super().__init__(f"lake {store.name}", -1, seekable=True, grows=False)
         self._store = store
         self._on_read = on_read
-        self._files = {path: size for path, size in sorted(store.sizes().items()) if is_events(path)}
+        sizes = sorted(store.sizes().items())
+        self._files = {path: size for path, size in sizes if is_events(path)}
+        self.unread = [path for path, _ in sizes if not is_events(path) and not is_hidden(path)]
         if not self._files:
             raise NothingToRebuild
 
@@ -101,11 +104,11 @@ def ignored(_: int) -> None:
 
 def check_empty(connection: Connection, lake: Lake) -> None:
     """Raise unless the database is empty, or what it has comes from a rebuild of this very lake."""
-    found = one(connection, FOUND, lake.name)
-    filled, fingerprint = found or (False, None)
+    check_migrated(connection)
+    filled, fingerprint, alone = one(connection, FOUND, lake.name) or (False, None, None)
     if fingerprint not in (None, lake.fingerprint(0)):
         raise LakeChanged
-    if filled and fingerprint is None:
+    if filled and not alone:
         raise NotEmpty
 
 

@@ -10,17 +10,20 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from lake.errors import BadDestination, LakeError, NoDestination, StoreAway
-from lake.fragment import Written
-from lake.layout import UNFINISHED
+from lake.fragment import Written, flush
+from lake.layout import MARK, UNFINISHED
 
 BLOCK = 1 << 20
 """How much of a remote file is asked for at a time."""
+
+UNFIT = ("data", "http", "https", "memory")
+"""Schemes of what keeps no files, or cannot list them."""
 
 AWAY = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "HTTPClientError")
 
@@ -36,8 +39,16 @@ class Store(ABC):
         """Make the destination ready to be written to, or raise NoDestination."""
 
     @abstractmethod
+    def mark(self) -> bytes | None:
+        """What the file says that tells whose lake this is; None: it is not there."""
+
+    @abstractmethod
+    def claim(self, mark: bytes) -> None:
+        """Write that file, unless it is there."""
+
+    @abstractmethod
     def sizes(self) -> dict[str, int]:
-        """Every file with its size, but for those that are being written."""
+        """Every file with its size, but for the mark and those that are being written."""
 
     @abstractmethod
     def open(self, path: str) -> IO[bytes]:
@@ -53,42 +64,92 @@ class Store(ABC):
 
     @abstractmethod
     def workspace(self) -> Path:
-        """An empty folder for files that are being written, with room for them."""
+        """An empty folder for files that are being written, with room for them; whoever asked for it removes it."""
 
 
 def find_store(destination: str) -> Store:
-    """The store that a folder or a URL names."""
-    if "://" not in destination:
-        return Folder(Path(destination).absolute())
-    url = urlsplit(destination)
+    """The store that a folder or a URL names: the same one however it is written."""
+    scheme, separator, rest = destination.partition("://")
+    store = remote(scheme.lower(), rest) if separator else Folder(destination)
+    try:
+        store.name.encode()
+    except UnicodeEncodeError:
+        raise BadDestination("The destination's name is not UTF-8, so the database could not keep it: choose another.") from None
+    return store
+
+
+def remote(scheme: str, rest: str) -> Store:
+    """The store that a URL names."""
+    try:
+        url = urlsplit(f"{scheme}://{rest}")
+    except ValueError:
+        raise BadDestination from None
     if "@" in url.netloc or url.query or url.fragment:
         raise BadDestination(
             "The destination's URL holds credentials or options, which would end up in logs and in the database: leave them out, "
             "and set them in the environment, for S3 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
         )
-    if url.scheme == "file":
-        return Folder(Path(url.path).absolute())
-    return Objects(destination.rstrip("/"))
+    if scheme in UNFIT or not rest.strip("/") or (scheme == "file" and url.netloc):
+        raise BadDestination
+    if scheme == "file":
+        return Folder(unquote(url.path, errors="surrogateescape"))
+    return Objects(f"{'s3' if scheme == 's3a' else scheme}://{rest.rstrip('/')}")
+
+
+def is_protocol(word: str) -> bool:
+    """Whether URLs begin so."""
+    with suppress(ImportError):
+        from fsspec import available_protocols  # noqa: PLC0415 - only a name with a colon needs it
+
+        return word.lower() in available_protocols()
+    return False
 
 
 class Folder(Store):
     """A local folder: files are renamed into it once they and, after that, their folders are on the disk."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.name = str(root)
+    def __init__(self, path: str) -> None:
+        word, colon, _ = path.partition(":")
+        if not path or (colon and is_protocol(word)):
+            raise BadDestination
+        with telling(path):
+            self.name = os.path.realpath(path)
+        self._root = Path(self.name)
 
     def prepare(self) -> None:
         """Make the folder."""
         with telling(self.name):
             self._root.mkdir(parents=True, exist_ok=True)
 
+    def mark(self) -> bytes | None:
+        """Read it."""
+        with telling(self.name), suppress(FileNotFoundError):
+            return (self._root / MARK).read_bytes()
+        return None
+
+    def claim(self, mark: bytes) -> None:
+        """Make it: of several that try, one does."""
+        path = self._root / MARK
+        with telling(self.name), suppress(FileExistsError), path.open("xb") as file:
+            try:
+                file.write(mark)
+                flush(file)
+            except OSError:
+                path.unlink()
+                raise
+            synchronise(self._root)
+
     def sizes(self) -> dict[str, int]:
-        """Every file below the folder."""
-        with telling(self.name):
-            found = [path for path in self._root.rglob("*") if path.is_file()]
-            sizes = {path.relative_to(self._root).as_posix(): path.stat().st_size for path in found}
-        return {name: size for name, size in sizes.items() if not name.startswith(f"{UNFINISHED}/")}
+        """Every file below the folder; what cannot be listed is an error, lest its files be missing unnoticed."""
+        sizes: dict[str, int] = {}
+        for folder, folders, names in os.walk(self._root, onerror=unlisted):
+            with telling(folder):
+                files = [path for name in names if (path := Path(folder, name)).is_file()]
+                sizes |= {path.relative_to(self._root).as_posix(): path.stat().st_size for path in files}
+            if folder == self.name and UNFINISHED in folders:
+                folders.remove(UNFINISHED)
+        sizes.pop(MARK, None)
+        return sizes
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file."""
@@ -120,6 +181,11 @@ class Folder(Store):
         return folder
 
 
+def unlisted(error: OSError) -> None:
+    """Raise the error of a folder that cannot be listed."""
+    raise told(error.filename, error) from None
+
+
 def made(folder: Path, root: Path) -> Iterator[Path]:
     """Make a folder below the root; yield each folder that has a new name in it or may have, the root too."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,17 +211,28 @@ class Objects(Store):
         self.name = url
         with telling_client(url):
             self._fs, self._root = file_system(url)
-        self._made: tempfile.TemporaryDirectory[str] | None = None
 
     def prepare(self) -> None:
         """See that the bucket is there and can be listed."""
         self.sizes()
 
+    def mark(self) -> bytes | None:
+        """Read it."""
+        with telling_client(self.name), suppress(FileNotFoundError):
+            return bytes(self._fs.cat_file(f"{self._root}/{MARK}"))
+        return None
+
+    def claim(self, mark: bytes) -> None:
+        """Write it. A store that cannot refuse the second of two writes tells it by what is read afterwards."""
+        with telling_client(self.name):
+            self._fs.pipe_file(f"{self._root}/{MARK}", mark)
+
     def sizes(self) -> dict[str, int]:
         """Every object below the URL."""
         with telling_client(self.name):
             found = self._fs.find(self._root, detail=True)
-        return {str(PurePosixPath(name).relative_to(self._root)): int(detail["size"]) for name, detail in found.items()}
+            sizes = {str(PurePosixPath(name).relative_to(self._root)): int(detail["size"]) for name, detail in found.items()}
+        return {name: size for name, size in sizes.items() if name != MARK}
 
     def open(self, path: str) -> IO[bytes]:
         """Open an object."""
@@ -175,11 +252,8 @@ class Objects(Store):
                 self._fs.rm_file(f"{self._root}/{path}")
 
     def workspace(self) -> Path:
-        """A temporary folder of this process's."""
-        if self._made:
-            self._made.cleanup()
-        self._made = tempfile.TemporaryDirectory(prefix="pgsegments-lake-")
-        return Path(self._made.name)
+        """A temporary folder; the caller removes it."""
+        return Path(tempfile.mkdtemp(prefix="pgsegments-lake-"))
 
 
 def file_system(url: str) -> tuple[Any, str]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lake import ledger
+from lake import ledger, mark
 from lake.database import one
 from lake.errors import LakeError
 from lake.ledger import Recorded
@@ -45,13 +45,15 @@ class Result(NamedTuple):
 
 def verify(connection: Connection, store: Store, bar: Bar) -> Result:
     """Compare the files with what is recorded of them, and that with the tables."""
-    sizes = store.sizes()  # first: what is in place now was recorded before
-    known = ledger.fragments(connection, store.name)
-    written = [fragment for fragment in known if fragment.written]
+    mark.check(connection, store)
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        written = [fragment for fragment in ledger.fragments(connection, store.name) if fragment.written]
+        reduced, missing, waiting = one(connection, COVERAGE, store.name, store.name) or (0, 0, 0)
+    sizes = store.sizes()  # has all that was written, and nothing that is not recorded by now
+    foreign = sizes.keys() - {fragment.path for fragment in ledger.fragments(connection, store.name)}
     bar.begin(sum(fragment.size for fragment in written))
     events = sum(fragment.rows for fragment in written)
-    reduced, missing, waiting = one(connection, COVERAGE, store.name, store.name) or (0, 0, 0)
-    foreign = sizes.keys() - {fragment.path for fragment in known}
     problems = [
         *(fault for fragment in written for fault in faults(store, fragment, sizes.get(fragment.path), bar)),
         *(f"{path} is foreign: this database did not export it" for path in sorted(foreign)),
@@ -63,14 +65,21 @@ def verify(connection: Connection, store: Store, bar: Bar) -> Result:
 
 def faults(store: Store, fragment: Recorded, size: int | None, bar: Bar) -> Iterator[str]:
     """What is wrong with a file, if anything is."""
-    if size is not None and size < fragment.size:
+    if size is None:
+        yield f"{fragment.path} is missing"
+    elif size < fragment.size:
         yield f"{fragment.path} is truncated: it has {size:,} bytes of {fragment.size:,}"
-        return
+    else:
+        yield from altered(store, fragment, bar)
+
+
+def altered(store: Store, fragment: Recorded, bar: Bar) -> Iterator[str]:
+    """What is wrong with a file of the right size."""
     try:
         if digest(store, fragment.path, bar) != fragment.checksum:
             yield f"{fragment.path} is altered: its checksum is another"
     except LakeError as error:
-        yield f"{fragment.path} is missing" if size is None else str(error)
+        yield str(error)
 
 
 def digest(store: Store, path: str, bar: Bar) -> bytes:

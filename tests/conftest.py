@@ -138,6 +138,12 @@ def database(server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture
+def another(server: Server) -> Iterator[Database]:
+    """A second one."""
+    yield from clone(server, TEMPLATE)
+
+
+@pytest.fixture
 def built(server: Server) -> Iterator[Database]:
     """A database with events, on which dbt has built its models; see tests/building.py."""
     from tests.building import BUILT, build  # noqa: PLC0415 - it needs this module

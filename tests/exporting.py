@@ -12,6 +12,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from lake.cli import main
 from tests.conftest import ROOT, Database, Row
 
 LAKE = (sys.executable, "-m", "lake")
@@ -30,9 +33,18 @@ def run(database: Database, *arguments: str | Path, **environment: str) -> subpr
     return database.run(*LAKE, *arguments, **({"PGUSER": ROLE} | environment))  # type: ignore[arg-type]
 
 
+def here(database: Database, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the lake's within this process, which is cheaper and can be patched."""
+    where = database.server.environment(database.name) | {"PGUSER": ROLE} | environment
+    done = CliRunner().invoke(main, list(map(str, arguments)), env=where)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+
 def export(database: Database, destination: str | Path, *options: str, **environment: str) -> str:
     """Export with success; return what was said."""
-    done = run(database, "export", destination, *options, **environment)
+    done = here(database, "export", destination, *options, **environment)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

@@ -4,17 +4,31 @@ import errno
 import os
 import re
 import signal
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from threading import Event
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 import lake.fragment
+from lake import ledger
 from lake.cli import main
+from lake.database import one, reading
+from lake.events import lost_as_lost
 from tests.conftest import Database
 from tests.events import make, ndjson
-from tests.exporting import check_equal, export, files, run, running
+from tests.exporting import check_equal, export, files, here, run, running
 from tests.loading import assert_one_sentence, execute, finish, load, newest, sample, wait_until
+
+TIMEOUTS = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"]
+
+MANY = """
+insert into segment_events (user_id, occurred_at, event_id, vendor, segment_name, value)
+select 'u' || n, now(), gen_random_uuid(), 1 + n % 2, 's', repeat(md5(n::text), 100) from generate_series(1, 2000) n
+"""
 
 
 @newest
@@ -25,18 +39,23 @@ def test_verify_names_what_is_wrong(database: Database, tmp_path: Path) -> None:
     export(database, destination)
     good = run(database, "verify", destination)
     assert (good.returncode, good.stdout) == (0, "6 files have 90 events; 0 events are not exported yet\n")
-    missing, cut, changed, grown, *_ = files(destination)
+    missing, cut, changed, grown, fifo, *_ = files(destination)
     missing.unlink()
     cut.write_bytes(cut.read_bytes()[:-1])
     data = bytearray(changed.read_bytes())
     data[4] ^= 1
     changed.write_bytes(data)
     grown.write_bytes(grown.read_bytes() * 2)
-    foreign = destination / "events/vendor=1/foreign.jsonl.gz"
+    os.remove(fifo)
+    os.mkfifo(fifo)
+    foreign = destination / "events/vendor=1/foreign\n\x1b\udcff.jsonl.gz"
     foreign.write_bytes(b"")
     done = run(database, "verify", destination)
     assert_one_sentence(done, "not as it was written")
-    said = [(missing, "missing"), (cut, "truncated"), (changed, "altered"), (grown, "altered"), (foreign, "foreign")]
+    said = [
+        *((missing, "missing"), (cut, "truncated"), (changed, "altered"), (grown, "altered"), (fifo, "missing")),
+        (destination / r"events/vendor=1/foreign\n\x1b\udcff.jsonl.gz", "foreign"),
+    ]
     found = done.stdout.splitlines()
     assert len(found) == len(said) + 1
     for file, word in said:
@@ -112,9 +131,10 @@ def test_another_server(database: Database, tmp_path: Path) -> None:
     export(database, tmp_path / "old")
     execute(database, "update segment_settings set system_identifier = 7")
     assert_one_sentence(run(database, "export", tmp_path / "new"), "segment_adopt_server()")
-    execute(database, "update lake_destinations set system_identifier = 7")
     execute(database, "set role segment_owner; select segment_adopt_server()")
-    assert_one_sentence(run(database, "export", tmp_path / "old"), "new destination")
+    mark = tmp_path / "old/lake.json"
+    mark.write_text(mark.read_text().replace('"system_identifier": "', '"system_identifier": "1'))
+    assert_one_sentence(run(database, "export", tmp_path / "old"), "another database", "new destination")
     export(database, tmp_path / "new")
     database.execute(f"delete from lake_fragments where destination = '{tmp_path}/old'")
     check_equal(database, tmp_path / "new")
@@ -134,6 +154,63 @@ def test_the_server_goes_and_comes_back(own_database: Database, tmp_path: Path) 
     own_database.server.start()
     export(own_database, tmp_path)
     check_equal(own_database, tmp_path)
+
+
+@pytest.mark.parametrize("options", [(), ("--every", "10ms", "--linger", "0s")], ids=["once", "every"])
+def test_the_server_is_killed_while_it_copies(
+    own_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """At once, when the first of two files is complete: more than any buffer holds is still to come."""
+    execute(own_database, "select segment_ensure_partitions(current_date, current_date)")
+    execute(own_database, MANY)
+    on_disk, advance = lake.fragment.flush, ledger.advance
+    kills: list[int] = []
+
+    def killing(file: object) -> None:
+        on_disk(file)
+        if not kills:
+            kills.append(1)
+            own_database.server.kill()
+            own_database.server.start()
+
+    def ending(*arguments: object) -> None:
+        advance(*arguments)  # type: ignore[arg-type]
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(lake.fragment, "flush", killing)
+    if options:
+        monkeypatch.setattr(ledger, "advance", ending)
+    done = here(own_database, "export", tmp_path, *options)
+    assert (done.returncode, len(kills)) == (0, 1), done.stderr
+    check_equal(own_database, tmp_path)
+
+
+def test_a_connection_that_is_lost_is_no_misuse(database: Database) -> None:
+    """The server says why it ends a COPY, and is gone: that is more than one answer."""
+    slow = "copy (select repeat('x', 100000), pg_sleep(greatest(0, n - 1) * 50) from generate_series(0, 2) n) to stdout"
+    with database.connect(autocommit=True) as connection:
+
+        def ended() -> None:
+            with lost_as_lost(connection), connection.cursor() as cursor, cursor.copy(slow) as copy:
+                next(iter(copy))
+                database.fetch("select pg_terminate_backend(%s)", connection.info.backend_pid)
+                list(copy)
+
+        with pytest.raises(psycopg.OperationalError):
+            ended()
+
+
+@newest
+def test_what_a_database_sets_for_others(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export takes as long as it takes."""
+    names = [str(name) for (name,) in database.fetch("select name from pg_settings where name = any(%s)", TIMEOUTS)]
+    for name in names:
+        database.execute(f"alter database {database.name} set {name} = '1h'")
+    for name, value in database.server.environment(database.name).items():
+        monkeypatch.setenv(name, value)
+    with closing(reading(0, Event())) as session:
+        for name in names:
+            assert session.run(partial(one, query=f"show {name}")) == ("0",), name
 
 
 def test_a_server_that_stays_away(own_database: Database, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from s3fs import S3FileSystem  # type: ignore[import-untyped]
 
 from tests.conftest import Database
 from tests.events import MEMBERSHIPS, make, ndjson
-from tests.exporting import export, rebuild, recorded, row, run
+from tests.exporting import export, here, rebuild, recorded, row, run
 from tests.loading import assert_one_sentence, load, newest, sample, wait_until
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -55,15 +55,17 @@ def bucket(endpoint: str, tmp_path: Path) -> tuple[S3FileSystem, str]:
 
 @newest
 @pytest.mark.parametrize("form", ["jsonl.gz", "parquet"])
-def test_a_lake_in_a_bucket(database: Database, environment: dict[str, str], bucket: tuple[S3FileSystem, str], form: str) -> None:
-    """Exported, verified, damaged, rebuilt."""
+def test_a_lake_in_a_bucket(
+    database: Database, another: Database, environment: dict[str, str], bucket: tuple[S3FileSystem, str], form: str
+) -> None:
+    """Exported, verified, damaged, rebuilt; and emptied."""
     client, name = bucket
     url = f"s3://{name}/some/lake"
     for number in range(2):
         load(database, input=ndjson(sample(100, 9, number)))
         export(database, url, "--format", form, **environment)
-    found = client.find(f"{name}/some/lake")
-    assert len(found) == 2
+    *found, mark = client.find(f"{name}/some/lake")
+    assert (len(found), mark) == (2, f"{name}/some/lake/lake.json")
     if form == "jsonl.gz":
         lines = [
             (line.decode(), path.removeprefix(f"{name}/some/lake/").rpartition("/")[0])
@@ -72,17 +74,19 @@ def test_a_lake_in_a_bucket(database: Database, environment: dict[str, str], buc
         ]
         assert sorted((row(*line) for line in lines), key=lambda event: str(event[9]).zfill(9)) == recorded(database)
     assert run(database, "verify", url, **environment).returncode == 0
-    memberships = database.fetch(MEMBERSHIPS)
-    database.execute("set role segment_owner; select segment_reset()")
-    done = rebuild(database, url, **environment)
+    done = rebuild(another, url, **environment)
     assert done.returncode == 0, done.stderr
-    assert database.fetch(MEMBERSHIPS) == memberships
+    assert another.fetch(MEMBERSHIPS) == database.fetch(MEMBERSHIPS)
     client.rm_file(found[0])
     client.pipe_file(f"{name}/some/lake/events/foreign.gz", b"")
     done = run(database, "verify", url, **environment)
     assert_one_sentence(done, "not as it was written")
     assert "is missing" in done.stdout
     assert "events/foreign.gz is foreign" in done.stdout
+    assert here(database, "export", f"S3A://{name}/some/lake//", "--format", form, **environment).returncode == 0
+    assert_one_sentence(here(another, "export", url, **environment), "another database")
+    client.rm(f"{name}/some", recursive=True)
+    assert_one_sentence(here(database, "export", url, "--format", form, **environment), "not the lake that was exported to")
 
 
 @newest

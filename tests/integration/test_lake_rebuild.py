@@ -5,16 +5,14 @@ import random
 import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TEMPLATE, Database, Row, drop
+from tests.conftest import ROOT, Database, Row
 from tests.events import MEMBERSHIPS, check_against_fold, document, fold, make, ndjson
-from tests.exporting import export, files, rebuild, running
+from tests.exporting import export, files, here, rebuild, running
 from tests.loading import assert_one_sentence, documents, execute, finish, load, newest, sample, wait_until, write
 from tests.loading import running as loading
 
@@ -35,15 +33,6 @@ lake.cli.OPTIONS = dataclasses.replace(lake.cli.OPTIONS, batch_size=50)
 lake.cli.main()
 """
 """The command with small batches and few open files."""
-
-
-@pytest.fixture
-def another(database: Database) -> Iterator[Database]:
-    """A second migrated database on the same server."""
-    name = f"test_{uuid.uuid4().hex}"
-    database.server.create_database(name, template=TEMPLATE)
-    yield Database(database.server, name)
-    drop(database.server, name)
 
 
 def state(database: Database) -> list[list[Row]]:
@@ -151,9 +140,11 @@ def test_a_lake_of_others(another: Database, tmp_path: Path) -> None:
         with gzip.open(folder / "events.ndjson.gz", "wt", newline="") as file:
             lines = documents(good[number * 50 : number * 50 + 50])
             file.write("\r\n".join(f'{line[:-1]}, "_meta": {{"offset": {at}}}, "_id": 7}}' for at, line in enumerate(lines)))
-    (tmp_path / "README").write_text("no events")
+    for name in ("README", "a\n.jsonl", "lake.json", ".hidden", "b.csv"):
+        (tmp_path / name).write_text("no events")
     done = rebuild(another, tmp_path)
     assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "not read" in line] == ["not read: README and 2 more"]
     memberships, _ = fold(good)
     assert another.fetch(MEMBERSHIPS) == memberships
     check_against_fold(another)
@@ -196,7 +187,7 @@ def test_no_parquet_of_ours(another: Database, tmp_path: Path) -> None:
 @newest
 def test_what_cannot_be_rebuilt(another: Database, empty_database: Database, tmp_path: Path) -> None:
     lake = arrange(tmp_path / "lake", good_lines(documents(sample(100, 9))), 3)
-    assert_one_sentence(rebuild(another, tmp_path / "nothing"), "no events")
+    assert_one_sentence(rebuild(another, tmp_path / "nothing"), "is not there")
     assert_one_sentence(rebuild(empty_database, lake), "alembic upgrade head")
     execute(another, "update segment_settings set horizon = now()")
     assert_one_sentence(rebuild(another, lake), "segment_reset()")
@@ -204,9 +195,19 @@ def test_what_cannot_be_rebuilt(another: Database, empty_database: Database, tmp
     assert rebuild(another, lake).returncode == 0
     shutil.copy(files(lake)[0], lake / "more.gz")
     assert_one_sentence(rebuild(another, lake), "has changed since")
+    (lake / "more.gz").unlink()
+    load(another, input=ndjson([make(-1 % (1 << 128))]))
+    assert_one_sentence(rebuild(another, lake), "has events that are not from this lake")
     execute(another, "select segment_reset()")
     load(another, input=ndjson([make(1)]))
     assert_one_sentence(rebuild(another, lake), "has events")
+
+
+@newest
+@pytest.mark.parametrize("role", ["segment_lake", "segment_listener", "segment_reader", "segment_dbt"])
+def test_a_role_that_may_not_load(another: Database, tmp_path: Path, role: str) -> None:
+    lake = arrange(tmp_path / "lake", good_lines(documents(sample(10, 9))), 3)
+    assert_one_sentence(here(another, "rebuild", lake, PGUSER=role), "grant segment_loader to it")
 
 
 @newest
