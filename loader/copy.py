@@ -1,8 +1,9 @@
 """One batch, one transaction: rows by COPY, rejects, counts and positions commit together or not at all.
 
-The fast way COPYs straight into segment_events. Where that meets an event that is there already, the batch goes by a temporary
-table instead, as do the following ones until one is clean again. A row that the server refuses is found by halving and becomes
-a reject. Nothing here retries: a transaction that fails leaves the batch as it was.
+Rows go in order of user, which keeps each key's order and visits the server's indexes in theirs. The fast way COPYs straight into
+segment_events. Where that meets an event that is there already, the batch goes by a temporary table instead, as do the following
+ones until one is clean again. A row that the server refuses is found by halving and becomes a reject. Nothing here retries: a
+transaction that fails leaves the batch as it was.
 """
 
 from collections.abc import Callable
@@ -80,12 +81,13 @@ Adder = Callable[[Connection, Rows], Added]
 def add_fast(connection: Connection, rows: Rows) -> Added:
     """COPY into segment_events; raise UniqueViolation when one of the events is there already."""
     with connection.cursor() as cursor, cursor.copy(f"copy segment_events ({COLUMNS}) from stdin") as copy:
-        copy.write("".join(rows.copies))
+        copy.write("".join(map(rows.copies.__getitem__, rows.order())))
     return Added(len(rows), [])
 
 
 def add_carefully(connection: Connection, rows: Rows) -> Added:
     """Add what is not there yet; what is there with other content is refused as a conflict."""
+    rows = rows.sorted()
     connection.execute(INCOMING)
     connection.execute("truncate pg_temp.segment_incoming")
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.segment_incoming from stdin") as copy:
@@ -142,8 +144,7 @@ class Copier:
         self.careful = False
 
     def write(self, connection: Connection, source: str, rows: Rows, rejects: list[Reject]) -> Counts:
-        """Add rows and rejects within the caller's transaction; rows in order of user, which keeps each key's order."""
-        rows.sort()
+        """Add rows and rejects within the caller's transaction."""
         added = self._add(connection, rows) if rows else Added(0, [])
         bad = [*rejects, *added.refused]
         for reject in bad:  # not executemany: its pipeline leaves a connection that is lost within it in no usable state

@@ -13,7 +13,7 @@ from loader.event import Row
 
 @dataclass(slots=True)
 class Rows:
-    """Rows in the order of their lines, until they are sorted; every column is as long as the others."""
+    """Rows in some order; every column is as long as the others."""
 
     positions: list[int] = field(default_factory=list)
     buckets: bytearray = field(default_factory=bytearray)
@@ -60,12 +60,15 @@ class Rows:
             return self
         return self.only([position >= positions[bucket] for position, bucket in zip(self.positions, self.buckets, strict=True)])
 
-    def sort(self) -> None:
-        """Sort by user; a user's rows keep their order."""
-        order = sorted(range(len(self)), key=self.users.__getitem__)
+    def order(self) -> list[int]:
+        """The indexes of the rows by user; a user's rows keep their order."""
+        return sorted(range(len(self)), key=self.users.__getitem__)
+
+    def sorted(self) -> "Rows":
+        """The rows by user; a user's rows keep their order."""
+        order = self.order()
         positions, buckets, users, copies, lines = (map(column.__getitem__, order) for column in self._columns())
-        self.positions, self.buckets = list(positions), bytearray(buckets)
-        self.users, self.copies, self.lines = list(users), list(copies), list(lines)
+        return Rows(list(positions), bytearray(buckets), list(users), list(copies), list(lines), self.days)
 
     def _columns(self) -> tuple[Any, ...]:
         return self.positions, self.buckets, self.users, self.copies, self.lines
