@@ -1,4 +1,4 @@
-"""The loader's commands. Only this module knows click; every error that a user can cause ends here as one sentence."""
+"""The loader's commands. Only this module and `options` know click; every error that a user can cause ends here as a sentence."""
 
 import json
 import os
@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from secrets import randbits
 from threading import Event
 from types import FrameType
-from typing import Any
 
 import click
 import psycopg
@@ -20,69 +18,16 @@ from rich.console import Console
 
 from loader.copy import Counts
 from loader.database import check, connect, sentence
-from loader.errors import LoaderError
+from loader.errors import LoaderError, NotValid
 from loader.generate import generate
+from loader.options import FiniteRange, duration, max_future_option, max_line_option, timestamp
 from loader.rejects import find_reject, list_rejects
 from loader.source import check_readable, open_source
 from loader.stream import Options, Stream
+from loader.validate import Report, validate
 
 PROGRESS_SECONDS = 5.0
 """How often a line of progress is written where there is no terminal."""
-
-
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-BYTES = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20}
-
-
-def duration(text: str) -> float:
-    """Seconds of a duration such as 100ms, 60s, 5m, 2h or 1d; a bare number is seconds."""
-    number, unit = split_unit(text)
-    try:
-        seconds = float(number) * SECONDS[unit or "s"]
-        timedelta(seconds=seconds)
-    except (ValueError, KeyError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no duration: write it like 100ms, 60s, 5m or 1d.") from None
-    if seconds < 0:
-        raise click.BadParameter(f"{text!r} is negative: a duration cannot be.")
-    return seconds
-
-
-def size(text: str) -> int:
-    """Bytes of a size such as 65536, 64KiB or 1MiB."""
-    number, unit = split_unit(text)
-    try:
-        found = int(number) * BYTES[unit]
-    except (ValueError, KeyError):
-        raise click.BadParameter(f"{text!r} is no size: write it like 65536, 64KiB or 1MiB.") from None
-    if found < 1:
-        raise click.BadParameter(f"{text!r} is no size: at least one byte is needed.")
-    return found
-
-
-def timestamp(text: str) -> datetime:
-    """An aware datetime of an RFC 3339 date-time or a date; without an offset it is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no timestamp: write it like 2026-01-31 or 2026-01-31T12:00:00Z.") from None
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    """The number, and the letters after it in lower case."""
-    unit = text.lstrip("+-.0123456789")
-    return text.removesuffix(unit), unit.lower()
-
-
-class FiniteRange(click.FloatRange):
-    """A range of numbers without infinity and without NaN, which every comparison lets pass."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return a finite number."""
-        rate: float = super().convert(value, param, ctx)
-        if not isfinite(rate):
-            self.fail(f"{value!r} is no finite number.", param, ctx)
-        return rate
 
 
 class Group(click.Group):
@@ -117,8 +62,8 @@ def main() -> None:
 @click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Most events in a batch.")
 @click.option("--linger", type=duration, default="100ms", show_default=True, help="Longest wait for a batch to fill.")
 @click.option("--source", help="Name under which positions and rejects are kept.  [default: the file's path]")
-@click.option("--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be.")
-@click.option("--max-line", type=size, default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
+@max_future_option
+@max_line_option
 @click.option("--retry-for", type=duration, default="60s", show_default=True, help="How long to wait for a server that is gone.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary to stdout as one JSON object.")
 def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
@@ -221,6 +166,30 @@ def stopping_on_signals() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@main.command("validate")
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
+@max_future_option
+@max_line_option
+@click.option("--json", "as_json", is_flag=True, help="Write the report as one JSON object.")
+def validate_command(files: tuple[str, ...], max_future: float, max_line: int, as_json: bool) -> None:
+    """Tell how many lines of FILES are valid events, and what is wrong with the others; needs no database.
+
+    Reads as stream does: stdin when there are no files, or for "-". Exit code 1 when a line is not valid. What only a database
+    knows is not judged: duplicates, conflicts, what it would refuse, and its horizon.
+    """
+    names = files or ("-",)
+    for name in names:
+        check_readable(name)
+    report = Report()
+    for name in names:
+        with open_source(name, None) as opened:
+            validate(opened, report, timedelta(seconds=max_future), max_line)
+    for line in [json.dumps(report.json())] if as_json else report.lines():
+        click.echo(line)
+    if report.invalid:
+        raise NotValid(report.invalid, report.valid + report.invalid)
 
 
 @main.group()
