@@ -6,8 +6,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from secrets import randbits
 from threading import Event
 from types import FrameType
@@ -17,12 +18,14 @@ import psycopg
 from rich.console import Console
 
 from loader.copy import Counts
-from loader.database import check, connect, sentence
+from loader.database import Session, check, connect, sentence
 from loader.errors import LoaderError, NotValid
 from loader.generate import generate
 from loader.options import FiniteRange, duration, max_future_option, max_line_option, timestamp
-from loader.rejects import find_reject, list_rejects
+from loader.rejects import Selection, exported, find_reject, list_rejects, pages
+from loader.retry import Result, check_retry, retry
 from loader.source import check_readable, open_source
+from loader.status import status
 from loader.stream import Options, Stream
 from loader.validate import Report, validate
 
@@ -192,6 +195,19 @@ def validate_command(files: tuple[str, ...], max_future: float, max_line: int, a
         raise NotValid(report.invalid, report.valid + report.invalid)
 
 
+@main.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Write everything as one JSON object.")
+def status_command(as_json: bool) -> None:
+    """Show each source and how far it was read, rejects by reason, sizes, partitions, and when the last batch came."""
+    with connect() as connection:
+        check(connection)
+        found = status(connection)
+    for line in [json.dumps(found.json(), default=datetime.isoformat)] if as_json else found.lines():
+        click.echo(line)
+    if warning := found.warning():
+        click.echo(warning, err=True)
+
+
 @main.group()
 def rejects() -> None:
     """Lines that are no valid event: what is wrong with them, and where they came from."""
@@ -218,6 +234,50 @@ def rejects_show(number: int) -> None:
     click.echo(f"{reject.source}, byte {reject.position}, {reject.length} bytes, rejected {when}", err=True)
     click.echo(f"{reject.code}: {reject.reason}", err=True)
     click.echo(reject.bytes)
+
+
+def selecting(command: Callable[..., None]) -> Callable[..., None]:
+    """The arguments that select rejects, made one."""
+
+    @click.argument("numbers", nargs=-1, type=int)
+    @click.option("--code", help="Only those with this code, such as future.")
+    @click.option("--source", help="Only those from this source.")
+    @wraps(command)
+    def selected(numbers: tuple[int, ...], code: str | None, source: str | None, **options: object) -> None:
+        command(Selection(numbers, code, source), **options)
+
+    return selected
+
+
+@rejects.command("retry")
+@selecting
+@max_future_option
+def rejects_retry(selection: Selection, max_future: float) -> None:
+    """Try the rejects of these NUMBERS again, or all: what is a valid event now is loaded, and leaves the quarantine with that.
+
+    Each is loaded exactly once, wherever the command is killed and however many run at once; the others stay as they are. For
+    when a larger --max-future, another horizon or a newer loader judges otherwise.
+    """
+    result = Result()
+    with closing(Session(0, Event(), check_retry)) as session:
+        try:
+            retry(session, selection, timedelta(seconds=max_future), result)
+        finally:
+            click.echo("\n".join(result.lines()))
+
+
+@rejects.command("export")
+@selecting
+def rejects_export(selection: Selection) -> None:
+    """Write the rejects of these NUMBERS, or all, to stdout: one JSON object a line, with the line as it came.
+
+    It is text in "line" where it is UTF-8, otherwise in "base64"; of an over-long line its beginning, and "sha256" of the whole.
+    """
+    with closing(Session(0, Event())) as session:
+        for page in pages(session, selection):
+            for reject in page:
+                sys.stdout.buffer.write(exported(reject))
+    sys.stdout.buffer.flush()
 
 
 @main.command(name="generate")

@@ -1,7 +1,7 @@
 """Judges lines without a database: how many are valid events, and what is wrong with the others.
 
-The same lines and rules as `loader stream`, but for what only a database knows: the events it has already, its horizon, and what it
-refuses. Memory is bounded: of each reason a few examples are kept.
+The same lines and rules as `loader stream`, but for what only a database knows: the events it has already, its horizon, and
+what it refuses. Memory is bounded: of each reason a few examples are kept.
 """
 
 from collections.abc import Iterable, Iterator
