@@ -12,6 +12,7 @@ from functools import wraps
 from secrets import randbits
 from threading import Event
 from types import FrameType
+from typing import Any
 
 import click
 import psycopg
@@ -21,7 +22,7 @@ from loader.copy import Counts
 from loader.database import Session, check, connect, sentence
 from loader.errors import LoaderError, NotValid
 from loader.generate import generate
-from loader.options import FiniteRange, duration, max_future_option, max_line_option, timestamp
+from loader.options import FiniteRange, duration, max_future_option, max_line_option, share, timestamp
 from loader.rejects import Selection, exported, find_reject, list_rejects, pages
 from loader.retry import Result, check_retry, retry
 from loader.source import check_readable, open_source
@@ -285,13 +286,22 @@ def rejects_export(selection: Selection) -> None:
 @click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
 @click.option("--segments", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="Segments; a few get most.")
 @click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most.")
-@click.option("--adds", type=FiniteRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
+@click.option("--adds", type=share, default=0.7, show_default=True, help="The share of adds.")
+@click.option("--bots", type=share, default=0, help="The share of events about five bots.  [default: none]")
+@click.option("--late", type=share, default=0, help="The share of timestamps up to a day in the past.  [default: none]")
+@click.option("--values", type=share, default=0, help="The share of adds with a value.  [default: none]")
+@click.option("--duplicates", type=share, default=0, help="The share of lines that came before, byte by byte.  [default: none]")
+@click.option(
+    "--invalid", type=share, default=0, help="The share of lines that are no valid event, of all kinds.  [default: none]"
+)
 @click.option("--start", type=timestamp, help="The first timestamp.  [default: now]")
 @click.option("--seed", type=int, help="The same seed and start give the same bytes.  [default: a new one each time]")
-def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: object) -> None:
+def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: Any) -> None:
     """Write a synthetic stream of events to stdout, two in five of them restating an earlier one."""
+    if options["duplicates"] + options["invalid"] > 1:
+        raise click.UsageError("--duplicates and --invalid are shares of the same lines: together they are at most 1.")
     seed = randbits(63) if seed is None else seed
-    chunks = generate(rate=rate, start=start or datetime.now(UTC), seed=seed, **options)  # type: ignore[arg-type]
+    chunks = generate(rate=rate, start=start or datetime.now(UTC), seed=seed, **options)
     began = time.monotonic()
     try:
         for first, lines in chunks:
@@ -299,7 +309,7 @@ def generate_command(rate: float | None, start: datetime | None, seed: int | Non
                 sys.stdout.buffer.write(b"".join(due))
                 sys.stdout.buffer.flush()
     except OverflowError:
-        raise LoaderError("The timestamps run past the year 9999: choose an earlier --start or a smaller --count.") from None
+        raise LoaderError("The timestamps leave the years 1 to 9999: choose another --start or a smaller --count.") from None
 
 
 def pace(first: int, lines: list[bytes], rate: float | None, began: float) -> Iterator[list[bytes]]:

@@ -61,6 +61,8 @@ class FiniteRange(click.FloatRange):
         return rate
 
 
+share = FiniteRange(0, 1)
+
 max_future_option = click.option(
     "--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be."
 )

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from subprocess import PIPE
 from threading import Event
@@ -221,7 +222,7 @@ def test_pages_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     session = Session(0, Event())
     found = []
-    for page in pages(session, Selection()):
+    for page in islice(pages(session, Selection()), 9):
         found.append(len(page))
         execute(database, insert + "values ('s', 0, '', 0, 'c', 'r')")
     session.close()
