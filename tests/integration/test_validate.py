@@ -75,7 +75,7 @@ def test_the_future_by_this_machines_clock(tmp_path: Path) -> None:
 
 
 def test_a_pipe_and_no_database() -> None:
-    lines = document(make(1)) + "\n[]\n"
+    lines = document(make(1)) + "\n[]"
     nowhere = os.environ | {"PGHOST": "/nowhere"}
     done = subprocess.run([*LOADER, "validate"], cwd=ROOT, env=nowhere, input=lines, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("1 of 2 lines are valid\ninvalid_json: 1\n  -:")
