@@ -16,7 +16,7 @@ from loader.database import Session
 from loader.rejects import Selection, pages
 from tests.conftest import Database, migrate
 from tests.events import TODAY, check_against_fold, document, make, ndjson
-from tests.loading import ROLE, assert_one_sentence, events, execute, finish, load, newest, wait_until, write
+from tests.loading import ROLE, assert_one_sentence, events, execute, finish, invoke, load, newest, wait_until, write
 
 DAY = 86_400
 NUMBERS = "select reject_id::int from segment_rejects order by 1"
@@ -26,16 +26,12 @@ WAITING = "select from pg_stat_activity where datname = current_database() and w
 
 def retry(database: Database, *arguments: str) -> list[str]:
     """What `loader rejects retry` says when all goes well."""
-    done = database.loader("rejects", "retry", *arguments, PGUSER=ROLE)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return invoke(database, "rejects", "retry", *arguments).splitlines()
 
 
 def export(database: Database, *arguments: str) -> list[dict[str, object]]:
     """What `loader rejects export` writes."""
-    done = database.loader("rejects", "export", *arguments, PGUSER="segment_reader")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in invoke(database, "rejects", "export", *arguments, user="segment_reader").splitlines()]
 
 
 def start_retry(database: Database) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Database
 from tests.events import TODAY, document, make, ndjson
-from tests.loading import ROLE, assert_one_sentence, documents, execute, load, newest, sample, write
+from tests.loading import ROLE, assert_one_sentence, documents, execute, invoke, load, newest, sample, write
 
 SIZE = """
 select sum(pg_total_relation_size(oid))::bigint from pg_class
@@ -19,9 +19,7 @@ FIELDS = ("source", "position", "size", "loaded", "duplicates", "rejected")
 
 
 def status(database: Database, user: str = ROLE) -> dict[str, Any]:
-    done = database.loader("status", "--json", PGUSER=user)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(invoke(database, "status", "--json", user=user))
     return found
 
 
@@ -50,7 +48,7 @@ def test_sources_rejects_and_sizes(database: Database, tmp_path: Path) -> None:
     assert sizes == {name: database.fetch(SIZE, name, name)[0][0] for name in sizes}
     assert datetime.fromisoformat(found["last_batch_at"]) == datetime.fromisoformat(pipe["updated_at"])
     assert datetime.now(UTC) - datetime.fromisoformat(pipe["updated_at"]) < timedelta(minutes=2)
-    lines = database.loader("status", PGUSER=ROLE).stdout.splitlines()
+    lines = invoke(database, "status").splitlines()
     assert lines[1].startswith("a pipe: 1 loaded, 1 duplicates, 0 rejected, last 20")
     assert lines[0].startswith(f"{path}: read to byte {size:,} of {size:,}, 30 loaded, 0 duplicates, 3 rejected, last 20")
     assert lines[2] == "rejects: 1 future, 2 invalid_json"
@@ -71,7 +69,7 @@ def test_a_file_that_grew_was_replaced_or_is_gone(database: Database, tmp_path: 
     assert status(database)["sources"][0]["size"] is None
     path.unlink()
     assert status(database)["sources"][0]["size"] is None
-    assert f"{path}: read to byte 3, 5 loaded" in database.loader("status").stdout
+    assert f"{path}: read to byte 3, 5 loaded" in invoke(database, "status")
 
 
 @newest
@@ -83,7 +81,7 @@ def test_partitions(database: Database) -> None:
     assert [events[name] for name in ("table", "behind", "today", "ahead")] == ["segment_events", 2, 1, 3]
     assert [memberships[name] for name in ("table", "behind", "today", "ahead")] == ["segment_memberships", 0, 0, 0]
     assert [outcomes[name] for name in ("table", "behind", "today", "ahead")] == ["segment_outcomes", 0, 1, 1]
-    shown = database.loader("status").stdout.splitlines()
+    shown = invoke(database, "status").splitlines()
     assert shown[2].startswith("segment_events: ")
     assert shown[2].endswith(" bytes, partitions: 2 behind, 1 today, 3 ahead")
     assert shown[3].endswith(" bytes")
