@@ -894,7 +894,7 @@ COMMENT ON COLUMN public.segment_sources.loaded IS 'Events that came from it and
 
 COMMENT ON COLUMN public.segment_sources.duplicates IS 'Events that came from it and were known already.';
 
-COMMENT ON COLUMN public.segment_sources.rejected IS 'Lines that went to segment_rejects.';
+COMMENT ON COLUMN public.segment_sources.rejected IS 'Lines that went to segment_rejects, but for those that left it again.';
 
 COMMENT ON COLUMN public.segment_sources.first_seen_at IS 'When it was first seen; since then, or since the file was replaced, the counts run.';
 
@@ -1202,7 +1202,7 @@ GRANT SELECT ON TABLE public.segment_memberships TO segment_dbt;
 
 GRANT USAGE ON SEQUENCE public.segment_reject_id TO segment_loader;
 
-GRANT SELECT,INSERT ON TABLE public.segment_rejects TO segment_loader;
+GRANT SELECT,INSERT,DELETE ON TABLE public.segment_rejects TO segment_loader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_reader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_dbt;
 

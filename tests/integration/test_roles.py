@@ -46,7 +46,7 @@ DENIED = {
         "select segment_add_partition('segment_events', 'x', 'minvalue', 'maxvalue')",
         "select segment_reset()",
         "update segment_settings set horizon = now()",
-        "delete from segment_rejects",
+        "truncate segment_rejects",
         "update segment_rejects set code = 'x'",
         "select * from webhook_cursors",
         "insert into webhook_cursors (slot, publication) values ('s', 'p')",
@@ -170,7 +170,11 @@ ALLOWED = {
     "segment_listener": SEEING["segment_listener"] + LISTENING,
     "segment_reader": SEEING["segment_reader"],
     "segment_lake": SEEING["segment_lake"] + EXPORTING,
-    "segment_loader": [ADD, "select segment_ensure_partitions(current_date, current_date + 1)"],
+    "segment_loader": [
+        ADD,
+        "select segment_ensure_partitions(current_date, current_date + 1)",
+        "delete from segment_rejects where reject_id = 1",
+    ],
 }
 
 
