@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,7 +52,7 @@ def measured(bench: Bench, sizes: Sizes) -> Iterator[Figure]:
         yield from small(bench, generate(folder / "small", sizes.load_small, *MANY), sizes)
 
 
-def goals(bench: Bench, file: Path, sizes: Sizes) -> Iterator[Figure]:
+def goals(bench: Bench, file: Path, sizes: Sizes) -> Generator[Figure, None, list[float]]:
     """The loader, COPY to a bare table and COPY to the row trigger, in turn; yield figures and return the loader's rates."""
     halves = prepared(file)
     loader: list[Usage] = []
@@ -111,7 +111,7 @@ def small(bench: Bench, file: Path, sizes: Sizes) -> Iterator[Figure]:
             seconds = []
             for size in (100, 10_000):
                 bench.empty()
-                bench.fetch(f"select segment_ensure_partitions(current_date - {days - 2}, current_date + 1)")  # noqa: S608
+                bench.fetch(f"select segment_ensure_partitions(current_date - {days - 2}, current_date + 1)")
                 seconds.append(load(bench, file, "--batch-size", str(size)).seconds)
             ratios.append(seconds[0] / seconds[1])
         yield Figure(f"batches of 100, {days} days of partitions: cost an event", "of batches of 10,000", ratios, most=most)
@@ -135,7 +135,7 @@ def prepared(file: Path) -> list[Path]:
 def copied(bench: Bench, files: list[Path], table: str) -> float:
     """Copy the files to a table of `row_trigger`, all at the same time; return the seconds that it took."""
     began = time.monotonic()
-    commands = [
+    commands: list[list[str | Path]] = [
         [bench.server.bin / "psql", "-qXv", "ON_ERROR_STOP=1", "-c", f"\\copy {table} ({row_trigger.COLUMNS}) from '{file}'"]
         for file in files
     ]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from operator import attrgetter
 
 from loader.copy import Added, add_halving
 from loader.database import Connection, Session, check, ensure_partitions
-from loader.event import Invalid, Limits, Row, parse
+from loader.event import Invalid, Limits, parse
 from loader.rejects import Rejected, Selection, pages
+from loader.rows import Rows
 from loader.stream import Clock
 
 REVISION = "0005"
@@ -69,7 +69,7 @@ def retry(session: Session, selection: Selection, max_future: timedelta, result:
     clock = Clock(session, max_future)
     for page in pages(session, selection):
         for source, rows in judge(page, clock.limits(), result).items():
-            session.run(partial(ensure_partitions, days={row.day for row in rows}))
+            session.run(partial(ensure_partitions, days=rows.days))
             added, duplicates = session.run(partial(release, source=source, rows=rows))
             result.loaded += added.new
             result.duplicates += duplicates
@@ -77,30 +77,30 @@ def retry(session: Session, selection: Selection, max_future: timedelta, result:
                 result.stays(reject.position, reject.code, reject.reason)
 
 
-def judge(page: Sequence[Rejected], limits: Limits, result: Result) -> dict[str, list[Row]]:
+def judge(page: Sequence[Rejected], limits: Limits, result: Result) -> dict[str, Rows]:
     """The rows of each source, with the reject's number for a position; what is no valid event is counted."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, Rows] = {}
     for reject in page:
         if reject.sha256:
             kept = f"only the first {len(reject.bytes):,} of its {reject.length:,} bytes are kept, too few to try again"
             result.stays(reject.number, reject.code, f"{kept}: load it from its source with a larger --max-line")
             continue
         try:
-            found.setdefault(reject.source, []).append(parse(reject.bytes, reject.number, limits))
+            found.setdefault(reject.source, Rows()).append(parse(reject.bytes, reject.number, limits))
         except Invalid as invalid:
             result.stays(reject.number, invalid.code, invalid.reason)
     return found
 
 
-def release(connection: Connection, source: str, rows: Sequence[Row]) -> tuple[Added, int]:
+def release(connection: Connection, source: str, rows: Rows) -> tuple[Added, int]:
     """Add the rows whose rejects are still there and take these away; return what was added and how many were duplicates."""
     with connection.transaction():
         connection.execute(LOCK)
-        present = {number for (number,) in connection.execute(PRESENT, [[row.position for row in rows]])}
-        rows = sorted((row for row in rows if row.position in present), key=attrgetter("user"))
+        present = {number for (number,) in connection.execute(PRESENT, [rows.positions])}
+        rows = rows.only([number in present for number in rows.positions])
         added = add_halving(connection, rows)
         staying = {reject.position for reject in added.refused}
-        leaving = [row.position for row in rows if row.position not in staying]
+        leaving = [number for number in rows.positions if number not in staying]
         duplicates = len(leaving) - added.new
         connection.execute(COUNT, [added.new, duplicates, leaving, source])
         connection.execute(LEAVE, [leaving])
