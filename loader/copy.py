@@ -6,7 +6,7 @@ ones until one is clean again. A row that the server refuses is found by halving
 transaction that fails leaves the batch as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import psycopg
@@ -47,6 +47,9 @@ where (e.vendor, e.segment_name, e.remove) <> (i.vendor, i.segment_name, i.remov
 order by i.ordinal
 """
 
+AT_A_TIME = 2_000
+"""How many rows are sent at a time."""
+
 REJECT = """
 insert into segment_rejects (source, position, bytes, length, sha256, code, reason) values (%s, %s, %s, %s, %s, %s, %s)
 """
@@ -81,8 +84,14 @@ Adder = Callable[[Connection, Rows], Added]
 def add_fast(connection: Connection, rows: Rows) -> Added:
     """COPY into segment_events; raise UniqueViolation when one of the events is there already."""
     with connection.cursor() as cursor, cursor.copy(f"copy segment_events ({COLUMNS}) from stdin") as copy:
-        copy.write("".join(map(rows.copies.__getitem__, rows.order())))
+        write(copy, rows.copies, rows.order())
     return Added(len(rows), [])
+
+
+def write(copy: psycopg.Copy, lines: Sequence[bytes], order: Sequence[int]) -> None:
+    """Send lines in an order, some at a time: all of them at once would be there twice more."""
+    for start in range(0, len(order), AT_A_TIME):
+        copy.write(b"".join([lines[index] for index in order[start : start + AT_A_TIME]]))
 
 
 def add_carefully(connection: Connection, rows: Rows) -> Added:
@@ -91,7 +100,7 @@ def add_carefully(connection: Connection, rows: Rows) -> Added:
     connection.execute(INCOMING)
     connection.execute("truncate pg_temp.segment_incoming")
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.segment_incoming from stdin") as copy:
-        copy.write("".join([f"{ordinal}\t{copy}" for ordinal, copy in enumerate(rows.copies)]))
+        write(copy, [b"%d\t%b" % numbered for numbered in enumerate(rows.copies)], range(len(rows)))
     new = connection.execute(NEW).rowcount
     if new == len(rows):
         return Added(new, [])

@@ -14,6 +14,7 @@ byte offsets in the source.
 Nothing here reads a clock, opens a file or knows a driver.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -260,26 +261,34 @@ def _rows(block: Block, lines: list[bytes], named: bool, limits: Limits) -> Rows
     """
     if named and block.data.count(b"\n{") + block.data.startswith(b"{") != len(lines):
         raise _Unusual
-    array = b"[%b]" % b",".join(lines)
-    events = (_NAMED_EVENTS if named else _EVENTS).decode(array)
+    listed = b"[%b]" % b",".join(lines)
+    events = (_NAMED_EVENTS if named else _EVENTS).decode(listed)
     if len(events) != len(lines):
         raise _Unusual
-    extras, quotes = (repeat("\\N"), 0) if named else _extras(array, lines)
+    extras, quotes = (repeat("\\N"), 0) if named else _extras(listed, lines)
     _check_quotes(block.data, events, quotes)
     _check_ids([event.event for event in events])
     stamps = _stamps([event.timestamp for event in events])
     seconds = {stamp[:_SECOND] for stamp in stamps}
     _check_times(seconds, limits)
-    users = [event.user for event in events]
-    copies = [
-        f"{e.user}\t{stamp}\t{e.event}\t{e.segment.vendor}\t{e.segment.name}\t{e.value}\t{_REMOVE[e.remove]}\t{extra}\n"
-        for e, stamp, extra in zip(events, stamps, extras, strict=False)
-    ]
-    buckets = bytearray(map(bucket, "\n".join(users).encode().split(b"\n")))
-    positions = list(accumulate([len(line) + 1 for line in lines[:-1]], initial=block.position))
+    users = "\n".join([event.user for event in events]).encode().split(b"\n")
+    copies = "".join(
+        [
+            f"{e.user}\t{stamp}\t{e.event}\t{e.segment.vendor}\t{e.segment.name}\t{e.value}\t{_REMOVE[e.remove]}\t{extra}\n"
+            for e, stamp, extra in zip(events, stamps, extras, strict=False)
+        ]
+    )
+    positions = array("q", accumulate([len(line) + 1 for line in lines[:-1]], initial=block.position))
     if b"\r" in block.data:
         lines = [line.removesuffix(b"\r") for line in lines]
-    return Rows(positions, buckets, users, copies, lines, {second[:_DAY] for second in seconds})
+    return Rows(
+        positions,
+        bytearray(map(bucket, users)),
+        users,
+        copies.encode().splitlines(keepends=True),
+        lines,
+        {second[:_DAY] for second in seconds},
+    )
 
 
 def _check_quotes(data: bytes, events: Sequence[_Event], others: int) -> None:
@@ -324,9 +333,9 @@ def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()[:_SECOND]
 
 
-def _extras(array: bytes, lines: list[bytes]) -> tuple[list[str], int]:
+def _extras(listed: bytes, lines: list[bytes]) -> tuple[list[str], int]:
     """Return the column extra of every event, and the quotes of the unnamed fields with their keys."""
-    if b"\t" in array or array.count(b"\r") != array.count(b"}\r,{") + array.endswith(b"}\r]"):
+    if b"\t" in listed or listed.count(b"\r") != listed.count(b"}\r,{") + listed.endswith(b"}\r]"):
         raise _Unusual
     quotes = 0
     extras = []

@@ -3,8 +3,10 @@
 Nothing here reads a clock, opens a file or knows a driver.
 """
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -13,12 +15,12 @@ from loader.event import Row
 
 @dataclass(slots=True)
 class Rows:
-    """Rows in some order; every column is as long as the others."""
+    """Rows in some order; every column is as long as the others. Text is UTF-8, which takes the least memory whatever it is."""
 
-    positions: list[int] = field(default_factory=list)
+    positions: "array[int]" = field(default_factory=partial(array, "q"))
     buckets: bytearray = field(default_factory=bytearray)
-    users: list[str] = field(default_factory=list)
-    copies: list[str] = field(default_factory=list)
+    users: list[bytes] = field(default_factory=list)
+    copies: list[bytes] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
     days: set[str] = field(default_factory=set)
     """The UTC days of their timestamps, `YYYY-MM-DD`, and perhaps of others that were read with them."""
@@ -27,14 +29,16 @@ class Rows:
         return len(self.positions)
 
     def __getitem__(self, index: int) -> Row:
-        return Row(*(column[index] for column in self._columns()))
+        position, bucket, user, copy, line = (column[index] for column in self._columns())
+        return Row(position, bucket, user.decode(), copy.decode(), line)
 
     def __iter__(self) -> Iterator[Row]:
-        return map(Row._make, zip(*self._columns(), strict=True))
+        return map(self.__getitem__, range(len(self)))
 
     def append(self, row: Row) -> None:
         """Take one more row."""
-        for column, value in zip(self._columns(), row, strict=True):
+        values = row.position, row.bucket, row.user.encode(), row.copy.encode(), row.line
+        for column, value in zip(self._columns(), values, strict=True):
             column.append(value)
         self.days.add(row.day)
 
@@ -51,8 +55,7 @@ class Rows:
 
     def only(self, chosen: Sequence[object]) -> "Rows":
         """The rows for which there is something true in `chosen`, which has as many items as there are rows."""
-        positions, buckets, users, copies, lines = (compress(column, chosen) for column in self._columns())
-        return Rows(list(positions), bytearray(buckets), list(users), list(copies), list(lines), self.days)
+        return self._made([compress(column, chosen) for column in self._columns()])
 
     def missing(self, positions: Mapping[int, int]) -> "Rows":
         """The rows that are not below their bucket's position."""
@@ -67,8 +70,11 @@ class Rows:
     def sorted(self) -> "Rows":
         """The rows by user; a user's rows keep their order."""
         order = self.order()
-        positions, buckets, users, copies, lines = (map(column.__getitem__, order) for column in self._columns())
-        return Rows(list(positions), bytearray(buckets), list(users), list(copies), list(lines), self.days)
+        return self._made([map(column.__getitem__, order) for column in self._columns()])
 
     def _columns(self) -> tuple[Any, ...]:
         return self.positions, self.buckets, self.users, self.copies, self.lines
+
+    def _made(self, columns: list[Iterator[Any]]) -> "Rows":
+        positions, buckets, users, copies, lines = columns
+        return Rows(array("q", positions), bytearray(buckets), list(users), list(copies), list(lines), self.days)

@@ -39,7 +39,7 @@ class Options:
 
     rate: float | None = None
     lanes: int = 2
-    batch_size: int = 30_000
+    batch_size: int = 40_000
     linger: float = 0.1
     max_future: timedelta = timedelta(days=1)
     max_line: int = 1024 * 1024
