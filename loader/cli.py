@@ -63,7 +63,7 @@ def main() -> None:
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
 @click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second, in all.  [default: no limit]")
 @click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections, which share out the users.")
-@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Most events in a batch.")
+@click.option("--batch-size", type=click.IntRange(1), default=40_000, show_default=True, help="Most events in a batch.")
 @click.option("--linger", type=duration, default="100ms", show_default=True, help="Longest wait for a batch to fill.")
 @click.option("--source", help="Name under which positions and rejects are kept.  [default: the file's path]")
 @max_future_option

@@ -47,7 +47,7 @@ where (e.vendor, e.segment_name, e.remove) <> (i.vendor, i.segment_name, i.remov
 order by i.ordinal
 """
 
-AT_A_TIME = 2_000
+AT_A_TIME = 500
 """How many rows are sent at a time."""
 
 REJECT = """
