@@ -20,10 +20,10 @@ from rich.console import Console
 
 from loader.copy import Counts
 from loader.database import check, connect, sentence
-from loader.errors import LoaderError
+from loader.errors import BadSource, LoaderError
 from loader.generate import generate
 from loader.rejects import find_reject, list_rejects
-from loader.source import check_readable, open_source
+from loader.source import check_readable, expand, open_source
 from loader.stream import Options, Stream
 
 PROGRESS_SECONDS = 5.0
@@ -124,10 +124,12 @@ def main() -> None:
 def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
     """Load events from FILES, one JSON object a line; from stdin when there are none, or for "-".
 
+    FILES may be compressed by gzip or zst, and quoted patterns such as 'events/*.ndjson.gz', which are sorted by name.
+
     A file is loaded exactly once: stopped or killed at any point and run again, the command goes on where it was; on a file that
     was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on.
     """
-    names = files or ("-",)
+    names = expand(files) or ["-"]
     if source is not None and len(names) > 1:
         raise click.UsageError("--source names one source: give it with one file.")
     for name in names:
@@ -153,6 +155,8 @@ def load_one(streaming: Stream, name: str, source: str | None, show: "Progress")
     with open_source(name, source) as opened:
         show.say(streaming.open(opened))
         complete = streaming.load(opened)
+        if complete and opened.problem:
+            raise BadSource(opened.problem)
     if not complete:
         show.say("stopped as asked: run the same command again to go on")
     return complete
