@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import isfinite
 from secrets import randbits
 from threading import Event
@@ -21,6 +22,7 @@ from rich.console import Console
 from loader.copy import Counts
 from loader.database import check, connect, sentence
 from loader.errors import BadSource, LoaderError
+from loader.follow import Follower, check_followable
 from loader.generate import generate
 from loader.rejects import find_reject, list_rejects
 from loader.source import check_readable, expand, open_source
@@ -120,32 +122,37 @@ def main() -> None:
 @click.option("--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be.")
 @click.option("--max-line", type=size, default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
 @click.option("--retry-for", type=duration, default="60s", show_default=True, help="How long to wait for a server that is gone.")
+@click.option("--follow", is_flag=True, help="Go on as the file grows and is rotated, until SIGINT or SIGTERM.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary to stdout as one JSON object.")
-def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
+def stream(files: tuple[str, ...], source: str | None, follow: bool, as_json: bool, max_future: float, **options: object) -> None:
     """Load events from FILES, one JSON object a line; from stdin when there are none, or for "-".
 
     FILES may be compressed by gzip or zst, and quoted patterns such as 'events/*.ndjson.gz', which are sorted by name.
 
     A file is loaded exactly once: stopped or killed at any point and run again, the command goes on where it was; on a file that
-    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on.
+    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on. With --follow a last
+    line without its end waits for that, and a file that is rotated is finished before the next one is begun.
     """
     names = expand(files) or ["-"]
     if source is not None and len(names) > 1:
         raise click.UsageError("--source names one source: give it with one file.")
+    if follow and len(names) > 1:
+        raise click.UsageError("--follow reads one file: start a loader for each.")
     for name in names:
-        check_readable(name)
+        (check_followable if follow else check_readable)(name)
     with stopping_on_signals() as stopping, progress() as show:
         chosen = Options(max_future=timedelta(seconds=max_future), **options)  # type: ignore[arg-type]
         with Stream(chosen, stopping, show.counts) as streaming:
-            load_all(streaming, names, source, show, as_json)
+            load = partial(follow_one if follow else load_one, streaming, source=source, show=show)
+            load_all(streaming, load, names, show, as_json)
 
 
-def load_all(streaming: Stream, names: Sequence[str], source: str | None, show: "Progress", as_json: bool) -> None:
+def load_all(streaming: Stream, load: Callable[[str], bool], names: Sequence[str], show: "Progress", as_json: bool) -> None:
     """Load the files one after the other; the summary tells what was committed, also when the last of it failed."""
     started = time.monotonic()
     complete = False
     try:
-        complete = all(load_one(streaming, name, source, show) for name in names)
+        complete = all(load(name) for name in names)
     finally:
         summarise(streaming.counts, time.monotonic() - started, complete, as_json, show)
 
@@ -160,6 +167,13 @@ def load_one(streaming: Stream, name: str, source: str | None, show: "Progress")
     if not complete:
         show.say("stopped as asked: run the same command again to go on")
     return complete
+
+
+def follow_one(streaming: Stream, name: str, source: str | None, show: "Progress") -> bool:
+    """Follow one file until told to stop; it has no end that was reached."""
+    Follower(streaming, name, source, show.say).run()
+    show.say("stopped as asked: run the same command again to go on")
+    return False
 
 
 def summarise(counts: Counts, seconds: float, complete: bool, as_json: bool, show: "Progress") -> None:

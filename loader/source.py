@@ -82,6 +82,8 @@ class Source:
     """Where a regular file ended when it was looked at: what is written later is for the next run, whole lines at a time."""
     grows: bool = True
     """Whether its last line may have been read before it was whole."""
+    gone: bool = False
+    """Whether its end went away before it was read: what was read of a last line is none."""
     positions: Positions = field(default_factory=lambda: dict.fromkeys(range(BUCKETS), 0))
 
     def chunks(self, linger: float) -> Iterator[bytes]:
@@ -269,10 +271,15 @@ def find_compression(path: str, descriptor: int) -> Compression | None:
         found = recognise(os.pread(descriptor, 4, 0))
     except OSError as error:
         raise unreadable(path, error) from None
-    named = next((compression for compression in COMPRESSIONS if path.lower().endswith(compression.ending)), None)
+    named = named_compression(path)
     if named and not found:
         raise BadSource(f"{printable(path)} does not begin as {named.name} does: repair it, or name it without {named.ending}.")
     return found
+
+
+def named_compression(path: str) -> Compression | None:
+    """Return how the file is compressed, as its name tells."""
+    return next((compression for compression in COMPRESSIONS if path.lower().endswith(compression.ending)), None)
 
 
 def unreadable(name: str, error: OSError) -> BadSource:

@@ -20,7 +20,7 @@ else:
 CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 SKIPPED = b"\x53\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"skip me"
 
-TEXT = b"".join(b'{"n": %d, "r": "%x"}\n' % (number, random.Random(number).getrandbits(90)) for number in range(1_000))
+TEXT = b"".join(b'{"n": %d, "r": "%x"}\n' % (number, random.Random(number).getrandbits(90)) for number in range(3_000))
 
 Pack = Callable[[bytes], bytes]
 
@@ -40,9 +40,9 @@ def members(pack: Pack, cuts: list[int]) -> bytes:
 
 def loaded(data: bytes, compression: Compression) -> tuple[bytes, Unsound | None]:
     """The bytes that count as sound."""
-    end, problem = measure(pieces(chunks(data, 1 << 16), compression))
+    end, problem = measure(pieces(chunks(data, 512), compression))
     found = b""
-    again = pieces(chunks(data, 1 << 16), compression)
+    again = pieces(chunks(data, 512), compression)
     while len(found) < end:
         found += next(again)[0]
     return found[:end], problem
