@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from secrets import randbits
 from threading import Event
 from types import FrameType
@@ -20,12 +20,13 @@ from rich.console import Console
 
 from loader.copy import Counts
 from loader.database import Session, check, connect, sentence
-from loader.errors import LoaderError, NotValid
+from loader.errors import BadSource, LoaderError, NotValid
+from loader.follow import Follower, check_followable
 from loader.generate import generate
 from loader.options import FiniteRange, duration, max_future_option, max_line_option, share, timestamp
 from loader.rejects import Selection, exported, find_reject, list_rejects, pages
 from loader.retry import Result, check_retry, retry
-from loader.source import check_readable, open_source
+from loader.source import check_readable, expand, open_source
 from loader.status import status
 from loader.stream import Options, Stream
 from loader.validate import Report, validate
@@ -69,30 +70,37 @@ def main() -> None:
 @max_future_option
 @max_line_option
 @click.option("--retry-for", type=duration, default="60s", show_default=True, help="How long to wait for a server that is gone.")
+@click.option("--follow", is_flag=True, help="Go on as the file grows and is rotated, until SIGINT or SIGTERM.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary to stdout as one JSON object.")
-def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
+def stream(files: tuple[str, ...], source: str | None, follow: bool, as_json: bool, max_future: float, **options: object) -> None:
     """Load events from FILES, one JSON object a line; from stdin when there are none, or for "-".
 
+    FILES may be compressed by gzip or zst, and quoted patterns such as 'events/*.ndjson.gz', which are sorted by name.
+
     A file is loaded exactly once: stopped or killed at any point and run again, the command goes on where it was; on a file that
-    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on.
+    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on. With --follow a last
+    line without its end waits for that, and a file that is rotated is finished before the next one is begun.
     """
-    names = files or ("-",)
+    names = expand(files) or ["-"]
     if source is not None and len(names) > 1:
         raise click.UsageError("--source names one source: give it with one file.")
+    if follow and len(names) > 1:
+        raise click.UsageError("--follow reads one file: start a loader for each.")
     for name in names:
-        check_readable(name)
+        (check_followable if follow else check_readable)(name)
     with stopping_on_signals() as stopping, progress() as show:
         chosen = Options(max_future=timedelta(seconds=max_future), **options)  # type: ignore[arg-type]
         with Stream(chosen, stopping, show.counts) as streaming:
-            load_all(streaming, names, source, show, as_json)
+            load = partial(follow_one if follow else load_one, streaming, source=source, show=show)
+            load_all(streaming, load, names, show, as_json)
 
 
-def load_all(streaming: Stream, names: Sequence[str], source: str | None, show: "Progress", as_json: bool) -> None:
+def load_all(streaming: Stream, load: Callable[[str], bool], names: Sequence[str], show: "Progress", as_json: bool) -> None:
     """Load the files one after the other; the summary tells what was committed, also when the last of it failed."""
     started = time.monotonic()
     complete = False
     try:
-        complete = all(load_one(streaming, name, source, show) for name in names)
+        complete = all(load(name) for name in names)
     finally:
         summarise(streaming.counts, time.monotonic() - started, complete, as_json, show)
 
@@ -102,9 +110,18 @@ def load_one(streaming: Stream, name: str, source: str | None, show: "Progress")
     with open_source(name, source) as opened:
         show.say(streaming.open(opened))
         complete = streaming.load(opened)
+        if complete and opened.problem:
+            raise BadSource(opened.problem)
     if not complete:
         show.say("stopped as asked: run the same command again to go on")
     return complete
+
+
+def follow_one(streaming: Stream, name: str, source: str | None, show: "Progress") -> bool:
+    """Follow one file until told to stop; it has no end that was reached."""
+    Follower(streaming, name, source, show.say).run()
+    show.say("stopped as asked: run the same command again to go on")
+    return False
 
 
 def summarise(counts: Counts, seconds: float, complete: bool, as_json: bool, show: "Progress") -> None:
@@ -183,13 +200,15 @@ def validate_command(files: tuple[str, ...], max_future: float, max_line: int, a
     Reads as stream does: stdin when there are no files, or for "-". Exit code 1 when a line is not valid. What only a database
     knows is not judged: duplicates, conflicts, what it would refuse, and its horizon.
     """
-    names = files or ("-",)
+    names = expand(files) or ["-"]
     for name in names:
         check_readable(name)
     report = Report()
     for name in names:
         with open_source(name, None) as opened:
             validate(opened, report, timedelta(seconds=max_future), max_line)
+            if opened.problem:
+                raise BadSource(opened.problem)
     for line in [json.dumps(report.json())] if as_json else report.lines():
         click.echo(line)
     if report.invalid:

@@ -52,6 +52,10 @@ class NotValid(LoaderError):
         )
 
 
+class BytesLost(LoaderError):
+    """A file that was followed went away before it was read to its end: load it by name if you have it."""
+
+
 class SourceBusy(LoaderError):
     """Another loader is reading this source: wait for it, or stop it."""
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from loader.database import Connection
 from loader.errors import BadSource
-from loader.source import open_source
+from loader.source import CompressedSource, open_source
 
 SOURCES = """
 select source, position, fingerprint, fingerprint_length, loaded, duplicates, rejected, first_seen_at, updated_at
@@ -124,11 +124,12 @@ def status(connection: Connection) -> Status:
 
 
 def end(name: str, fingerprint: bytes | None, length: int | None) -> int | None:
-    """The size of the source's file, where there is one on this machine and it is the one that was read."""
+    """The size of the source's file, where there is one on this machine, not compressed, and it is the one that was read."""
     if fingerprint is None or length is None or not os.path.isfile(name):
         return None
     try:
         with open_source(name, None) as source:
-            return source.size if source.fingerprint(length) == fingerprint else None
+            known = not isinstance(source, CompressedSource) and source.fingerprint(length) == fingerprint
+            return source.size if known else None
     except BadSource:
         return None

@@ -15,7 +15,7 @@ from threading import Event
 from typing import cast
 
 from loader.copy import Counts
-from loader.database import Connection, Session, check, ensure_partitions
+from loader.database import Connection, Result, Session, check, ensure_partitions
 from loader.event import Limits, Reject
 from loader.lane import Lane
 from loader.ndjson import Block, Lines, decode
@@ -103,8 +103,8 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def open(self, source: Source) -> str:
-        """Lock the source and find out how far it was read; return a sentence about that."""
+    def open(self, source: Source, enter: Callable[[Connection, Source], str] = resume) -> str:
+        """Lock the source and find out how far it was read, as `enter` does; return a sentence about that."""
 
         def relock(connection: Connection) -> None:
             check(connection)
@@ -112,7 +112,11 @@ class Stream:
 
         self._control.run(lambda connection: lock(connection, source))
         self._control.on_connect = relock
-        return self._control.run(lambda connection: resume(connection, source))
+        return self.ask(lambda connection: enter(connection, source))
+
+    def ask(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` returns on the connection that loads nothing."""
+        return self._control.run(work)
 
     def load(self, source: Source) -> bool:
         """Load the source from where it is to its end, or until stopping; return whether the end was reached."""
@@ -138,7 +142,8 @@ class Stream:
             self._close_lingering()
             if self.stopping.is_set():
                 return False
-        self._take_all(lines.finish(), lines.position)
+        if not self._source.gone:
+            self._take_all(lines.finish(), lines.position)
         return self._done == lines.position
 
     def _take_all(self, pieces: list[Block | Reject], end: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = [
-    "loader/event.py", "loader/ndjson.py", "loader/generate.py", "loader/faults.py",
+    "loader/compressed.py", "loader/event.py", "loader/ndjson.py", "loader/rows.py", "loader/generate.py", "loader/faults.py",
     "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py",
     "lake/layout.py", "lake/line.py", "lake/merge.py",
     "demo/fold.py",
