@@ -96,7 +96,7 @@ def release(connection: Connection, source: str, rows: Rows) -> tuple[Added, int
     """Add the rows whose rejects are still there and take these away; return what was added and how many were duplicates."""
     with connection.transaction():
         connection.execute(LOCK)
-        present = {number for (number,) in connection.execute(PRESENT, [rows.positions])}
+        present = {number for (number,) in connection.execute(PRESENT, [list(rows.positions)])}
         rows = rows.only([number in present for number in rows.positions])
         added = add_halving(connection, rows)
         staying = {reject.position for reject in added.refused}
