@@ -19,6 +19,7 @@ from loader.errors import BadSource, BytesLost, SourceBusy
 from loader.growing import POLL_SECONDS, Growing, look
 from loader.rotation import ROTATED, Record, beside, best, differs, read_record, recorded, succeeds
 from loader.source import (
+    FINGERPRINT,
     CompressedSource,
     Source,
     begin,
@@ -127,7 +128,7 @@ class Follower:
             waiting = True
             if self._streaming.stopping.wait(POLL_SECONDS):
                 return None
-        return self._growing(source, b""), begin_new
+        return source, begin_new
 
     def _open_recorded(self, record: Record, stack: ExitStack) -> tuple[Source, Enter] | None:
         """Open the file that was read last, under the path or beside it."""
@@ -139,11 +140,12 @@ class Follower:
         return None
 
     def _open_new(self, before: Source | None, stack: ExitStack) -> Source | None:
-        """Open the file that was begun after `before`: that under the path, unless others came between."""
+        """Open the file that was begun after `before`: that under the path once it has a line, unless others came between."""
         current = best([self._path], self.name, partial(differs, before), stack)  # first, lest it be moved aside unseen
-        between = best(beside(self._path, self._rotated), self.name, partial(succeeds, before), stack) if before else None
-        found = between or current
-        return found[1] if found else None
+        head = current[1].read(0, FINGERPRINT) if current else b""  # nor emptied: what it held is in another by then
+        if before and (between := best(beside(self._path, self._rotated), self.name, partial(succeeds, before), stack)):
+            return self._growing(between[1], between[1].read(0, FINGERPRINT))
+        return self._growing(current[1], head) if current and (b"\n" in head or len(head) == FINGERPRINT) else None
 
     def _succeeded(self, source: Source) -> bool:
         """Whether a later file has lines: the writer is done with this one then."""
@@ -153,7 +155,7 @@ class Follower:
         with ExitStack() as stack:
             return self._open_new(source, stack) is not None
 
-    def _growing(self, source: Source, head: bytes) -> Source:
+    def _growing(self, source: Source, seen: bytes) -> Source:
         """The source as one that grows; a compressed one is as it is."""
         if isinstance(source, CompressedSource):
             return source
@@ -161,7 +163,7 @@ class Follower:
             source.name,
             source.descriptor,
             seekable=True,
-            head=head,
+            seen=seen,
             extend=self._extend,
             succeeded=self._succeeded,
             pause=self._streaming.stopping.wait,

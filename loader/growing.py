@@ -24,12 +24,17 @@ def look(path: str) -> os.stat_result | None:
 class Growing(Source):
     """A file that is read as it grows, until it has a successor and there is no more to come."""
 
-    head: bytes = b""
-    """Its first bytes, which tell whether it is still the same."""
+    seen: bytes = b""
+    """Its first bytes as they were when it was opened or later, which tell whether it is still the same."""
     extend: Callable[[bytes], None] = field(default=lambda _: None)
     """Called with more of them, before a line beyond those known is committed."""
     succeeded: Callable[[Source], bool] = field(default=lambda _: False)
     pause: Callable[[float], object] = field(default=lambda _: None)
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes that were seen: it may have been truncated since."""
+        return self.seen
 
     def chunks(self, linger: float) -> Iterator[bytes]:  # noqa: ARG002 - looking again is cheap
         """Yield what there is from the least position on, and an empty chunk whenever there is no more yet."""
@@ -50,10 +55,10 @@ class Growing(Source):
             chunk, head, size = self.read(at, CHUNK), self.read(0, FINGERPRINT), self.size
         except OSError as error:
             raise unreadable(self.name, error) from None
-        self.gone = size < at or not head.startswith(self.head)
+        self.gone = size < at or not head.startswith(self.seen)
         if self.gone:
             return b""
-        if len(head) > len(self.head):
+        if len(head) > len(self.seen):
             self.extend(head)
-            self.head = head
+            self.seen = head
         return chunk

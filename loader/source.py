@@ -121,6 +121,11 @@ class Source:
         """Up to `length` bytes from a position of the file."""
         return os.pread(self.descriptor, length, position)
 
+    @property
+    def head(self) -> bytes:
+        """The first bytes, by which the file is known."""
+        return self.read(0, min(FINGERPRINT, self.end))
+
     def line_start(self, position: int) -> int:
         """Where the line begins that the byte before the position belongs to."""
         while position:
@@ -355,9 +360,9 @@ def reread_last_line(connection: Connection, source: Source, positions: Position
 
 def begin(connection: Connection, source: Source) -> None:
     """Record the source as new: its fingerprint, no counts, every position at the beginning."""
-    length = min(FINGERPRINT, source.end)
+    head = source.head
     with connection.transaction():
-        connection.execute(START, [source.name, source.fingerprint(length), length])
+        connection.execute(START, [source.name, hashlib.sha256(head).digest(), len(head)])
         connection.execute(START_POSITIONS, [source.name])
 
 
