@@ -14,7 +14,7 @@ from typing import Any
 import click
 import psycopg
 
-from benchmarks import lake, listening, profiles
+from benchmarks import lake, listening, loading, profiles
 from benchmarks.bench import Bench, own_server
 from benchmarks.listening import Sizes
 from benchmarks.results import Figure, table
@@ -31,19 +31,30 @@ from demo.postgres import DEFAULT_MAJOR, STATE, forget_other_servers
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), default=STATE / "benchmarks.json",
               help="Where the results go.  [default: .demo/benchmarks.json]")  # fmt: skip
 def main(quick: bool, file: Path, **chosen: int | None) -> None:
-    """Measure the listener and the lake beside PostgreSQL's own clients, and profiles, against their goals."""
+    """Measure the loader, the listener and the lake beside PostgreSQL's own clients, and profiles, against their goals."""
     forget_other_servers()
     signal.signal(signal.SIGTERM, interrupt)
     sizes = replace(listening.QUICK if quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None})
     of_views = profiles.QUICK if quick else profiles.Sizes()
     of_lake = lake.QUICK if quick else lake.Sizes()
+    of_loader = loading.QUICK if quick else loading.Sizes()
     with own_server() as server:
         bench = Bench(server)
-        parts = listening.measured(bench, sizes), profiles.measured(bench, of_views), lake.measured(bench, of_lake)
-        figures = list(told(chain(*parts)))
+        figures = list(
+            told(
+                chain(
+                    loading.measured(bench, of_loader),
+                    listening.measured(bench, sizes),
+                    profiles.measured(bench, of_views),
+                    lake.measured(bench, of_lake),
+                )
+            )
+        )
     click.echo(f"\nToggles: {DESCRIPTION}.\n{table(figures)}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report(asdict(sizes) | asdict(of_views) | asdict(of_lake), figures), indent=2) + "\n")
+    file.write_text(
+        json.dumps(report(asdict(of_loader) | asdict(sizes) | asdict(of_views) | asdict(of_lake), figures), indent=2) + "\n"
+    )
 
 
 def told(figures: Iterable[Figure]) -> Iterable[Figure]:

@@ -67,10 +67,9 @@ class Bench:
 
     server: Server
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What libpq needs to connect as the listener's role."""
-        return self.server.environment(DATABASE) | {"PGUSER": "segment_listener"}
+    def environment(self, role: str) -> dict[str, str]:
+        """What libpq needs to connect in a role."""
+        return self.server.environment(DATABASE) | {"PGUSER": role}
 
     def empty(self) -> None:
         """Begin with a fresh database."""
@@ -112,7 +111,7 @@ class Bench:
 
     def catch_up(self, slot: str, receiving: Receiving, *arguments: str) -> Usage:
         """Run the listener until it is caught up."""
-        return measure([*listener(slot, receiving), "--until-caught-up", *arguments], self.environment)
+        return measure([*listener(slot, receiving), "--until-caught-up", *arguments], self.environment("segment_listener"))
 
     def from_start(self, receiving: Receiving) -> Usage:
         """Run the listener with a new slot until it has delivered the past."""
@@ -126,14 +125,14 @@ class Bench:
         ((end,),) = self.fetch("select pg_current_wal_flush_lsn()")
         publication = ("-o", "proto_version=1", "-o", "publication_names=segment_toggles")
         where = ("--dbname", DATABASE, "--slot", slot, "--start", "--no-loop", "--endpos", str(end), "--file", "/dev/null")
-        return measure([self.server.bin / "pg_recvlogical", *where, *publication], self.environment)
+        return measure([self.server.bin / "pg_recvlogical", *where, *publication], self.environment("segment_listener"))
 
     @contextmanager
     def listening(self, receiving: Receiving) -> Iterator[None]:
         """The listener in the background, from now on."""
         with tempfile.TemporaryFile() as said:
             command = listener("measured", receiving)
-            process = subprocess.Popen(command, cwd=ROOT, env=os.environ | self.environment, stderr=said)
+            process = subprocess.Popen(command, cwd=ROOT, env=os.environ | self.environment("segment_listener"), stderr=said)
             try:
                 await_that(lambda: b" listening " in log_of(process, said.fileno()))
                 yield

@@ -1,18 +1,17 @@
 """The views' benchmarks: profiles out of many memberships, and how long dbt takes to prove the reduction."""
 
-import os
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.types.string import TextLoader
 
 from benchmarks.bench import DATABASE, Bench
-from benchmarks.process import ROOT
+from benchmarks.events import MANY, generate, load
 from benchmarks.results import Figure
 from demo.run import build_views, dbt
 
@@ -63,7 +62,8 @@ def measured(bench: Bench, sizes: Sizes) -> Iterator[Figure]:
     yield Figure("first 1,000 profiles by user", "ms", firsts, most=50)
     bench.empty()
     build_views(bench.server, DATABASE)
-    load(bench, sizes.events)
+    with tempfile.TemporaryDirectory(prefix="pgsegments-bench-") as folder:
+        load(bench, generate(Path(folder) / "events.ndjson", sizes.events, *MANY))
     began = time.monotonic()
     dbt(bench.server, DATABASE, "test", "--select", *PROOF)
     yield Figure(f"proof of {sizes.events:,} events by dbt", "s", [time.monotonic() - began], most=60)
@@ -74,14 +74,3 @@ def timed(connection: psycopg.Connection[Any], query: str, *values: object) -> f
     began = time.monotonic()
     connection.execute(query.encode(), values).fetchall()
     return (time.monotonic() - began) * 1000
-
-
-def load(bench: Bench, events: int) -> None:
-    """Fill the tables by the loader."""
-    loader = (sys.executable, "-m", "loader")
-    options = ("--count", str(events), "--seed", "1", "--segments", "10000", "--users", "1000000")
-    with subprocess.Popen([*loader, "generate", *options], cwd=ROOT, stdout=subprocess.PIPE) as generator:
-        environment = os.environ | bench.server.environment(DATABASE)
-        subprocess.run(
-            [*loader, "stream"], cwd=ROOT, env=environment, stdin=generator.stdout, stderr=subprocess.DEVNULL, check=True
-        )

@@ -9,7 +9,7 @@ import click
 from demo import postgres, run, watch
 from demo.calls import LONGEST_DELAY, Settings
 from demo.errors import DemoError
-from loader.cli import FiniteRange
+from loader.options import FiniteRange
 
 
 @click.group(invoke_without_command=True)

@@ -16,12 +16,13 @@ from lake.progress import Bar, progress
 from lake.rebuild import OPTIONS, Lake, check_empty
 from lake.store import find_store
 from lake.verify import verify
-from loader.cli import describe, duration, stopping_on_signals
+from loader.cli import describe, stopping_on_signals
 from loader.copy import Counts
 from loader.database import check as check_loader
 from loader.database import connect
 from loader.database import sentence as loader_sentence
 from loader.errors import LoaderError
+from loader.options import duration
 from loader.stream import Stream
 
 

@@ -1,4 +1,4 @@
-"""The loader's commands. Only this module knows click; every error that a user can cause ends here as one sentence."""
+"""The loader's commands. Only this module and `options` know click; every error that a user can cause ends here as a sentence."""
 
 import json
 import os
@@ -6,9 +6,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from math import isfinite
+from functools import partial, wraps
 from secrets import randbits
 from threading import Event
 from types import FrameType
@@ -19,70 +19,20 @@ import psycopg
 from rich.console import Console
 
 from loader.copy import Counts
-from loader.database import check, connect, sentence
-from loader.errors import LoaderError
+from loader.database import Session, check, connect, sentence
+from loader.errors import BadSource, LoaderError, NotValid
+from loader.follow import Follower, check_followable
 from loader.generate import generate
-from loader.rejects import find_reject, list_rejects
-from loader.source import check_readable, open_source
+from loader.options import FiniteRange, duration, max_future_option, max_line_option, share, timestamp
+from loader.rejects import Selection, exported, find_reject, list_rejects, pages
+from loader.retry import Result, check_retry, retry
+from loader.source import check_readable, expand, open_source
+from loader.status import status
 from loader.stream import Options, Stream
+from loader.validate import Report, validate
 
 PROGRESS_SECONDS = 5.0
 """How often a line of progress is written where there is no terminal."""
-
-
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-BYTES = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20}
-
-
-def duration(text: str) -> float:
-    """Seconds of a duration such as 100ms, 60s, 5m, 2h or 1d; a bare number is seconds."""
-    number, unit = split_unit(text)
-    try:
-        seconds = float(number) * SECONDS[unit or "s"]
-        timedelta(seconds=seconds)
-    except (ValueError, KeyError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no duration: write it like 100ms, 60s, 5m or 1d.") from None
-    if seconds < 0:
-        raise click.BadParameter(f"{text!r} is negative: a duration cannot be.")
-    return seconds
-
-
-def size(text: str) -> int:
-    """Bytes of a size such as 65536, 64KiB or 1MiB."""
-    number, unit = split_unit(text)
-    try:
-        found = int(number) * BYTES[unit]
-    except (ValueError, KeyError):
-        raise click.BadParameter(f"{text!r} is no size: write it like 65536, 64KiB or 1MiB.") from None
-    if found < 1:
-        raise click.BadParameter(f"{text!r} is no size: at least one byte is needed.")
-    return found
-
-
-def timestamp(text: str) -> datetime:
-    """An aware datetime of an RFC 3339 date-time or a date; without an offset it is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no timestamp: write it like 2026-01-31 or 2026-01-31T12:00:00Z.") from None
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    """The number, and the letters after it in lower case."""
-    unit = text.lstrip("+-.0123456789")
-    return text.removesuffix(unit), unit.lower()
-
-
-class FiniteRange(click.FloatRange):
-    """A range of numbers without infinity and without NaN, which every comparison lets pass."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return a finite number."""
-        rate: float = super().convert(value, param, ctx)
-        if not isfinite(rate):
-            self.fail(f"{value!r} is no finite number.", param, ctx)
-        return rate
 
 
 class Group(click.Group):
@@ -114,36 +64,43 @@ def main() -> None:
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
 @click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second, in all.  [default: no limit]")
 @click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Connections, which share out the users.")
-@click.option("--batch-size", type=click.IntRange(1), default=30_000, show_default=True, help="Most events in a batch.")
+@click.option("--batch-size", type=click.IntRange(1), default=40_000, show_default=True, help="Most events in a batch.")
 @click.option("--linger", type=duration, default="100ms", show_default=True, help="Longest wait for a batch to fill.")
 @click.option("--source", help="Name under which positions and rejects are kept.  [default: the file's path]")
-@click.option("--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be.")
-@click.option("--max-line", type=size, default="1MiB", show_default=True, help="Longest line; a longer one is rejected.")
+@max_future_option
+@max_line_option
 @click.option("--retry-for", type=duration, default="60s", show_default=True, help="How long to wait for a server that is gone.")
+@click.option("--follow", is_flag=True, help="Go on as the file grows and is rotated, until SIGINT or SIGTERM.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary to stdout as one JSON object.")
-def stream(files: tuple[str, ...], source: str | None, as_json: bool, max_future: float, **options: object) -> None:
+def stream(files: tuple[str, ...], source: str | None, follow: bool, as_json: bool, max_future: float, **options: object) -> None:
     """Load events from FILES, one JSON object a line; from stdin when there are none, or for "-".
 
+    FILES may be compressed by gzip or zst, and quoted patterns such as 'events/*.ndjson.gz', which are sorted by name.
+
     A file is loaded exactly once: stopped or killed at any point and run again, the command goes on where it was; on a file that
-    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on.
+    was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on. With --follow a last
+    line without its end waits for that, and a file that is rotated is finished before the next one is begun.
     """
-    names = files or ("-",)
+    names = expand(files) or ["-"]
     if source is not None and len(names) > 1:
         raise click.UsageError("--source names one source: give it with one file.")
+    if follow and len(names) > 1:
+        raise click.UsageError("--follow reads one file: start a loader for each.")
     for name in names:
-        check_readable(name)
+        (check_followable if follow else check_readable)(name)
     with stopping_on_signals() as stopping, progress() as show:
         chosen = Options(max_future=timedelta(seconds=max_future), **options)  # type: ignore[arg-type]
         with Stream(chosen, stopping, show.counts) as streaming:
-            load_all(streaming, names, source, show, as_json)
+            load = partial(follow_one if follow else load_one, streaming, source=source, show=show)
+            load_all(streaming, load, names, show, as_json)
 
 
-def load_all(streaming: Stream, names: Sequence[str], source: str | None, show: "Progress", as_json: bool) -> None:
+def load_all(streaming: Stream, load: Callable[[str], bool], names: Sequence[str], show: "Progress", as_json: bool) -> None:
     """Load the files one after the other; the summary tells what was committed, also when the last of it failed."""
     started = time.monotonic()
     complete = False
     try:
-        complete = all(load_one(streaming, name, source, show) for name in names)
+        complete = all(load(name) for name in names)
     finally:
         summarise(streaming.counts, time.monotonic() - started, complete, as_json, show)
 
@@ -153,9 +110,18 @@ def load_one(streaming: Stream, name: str, source: str | None, show: "Progress")
     with open_source(name, source) as opened:
         show.say(streaming.open(opened))
         complete = streaming.load(opened)
+        if complete and opened.problem:
+            raise BadSource(opened.problem)
     if not complete:
         show.say("stopped as asked: run the same command again to go on")
     return complete
+
+
+def follow_one(streaming: Stream, name: str, source: str | None, show: "Progress") -> bool:
+    """Follow one file until told to stop; it has no end that was reached."""
+    Follower(streaming, name, source, show.say).run()
+    show.say("stopped as asked: run the same command again to go on")
+    return False
 
 
 def summarise(counts: Counts, seconds: float, complete: bool, as_json: bool, show: "Progress") -> None:
@@ -223,6 +189,45 @@ def stopping_on_signals() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
+@main.command("validate")
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
+@max_future_option
+@max_line_option
+@click.option("--json", "as_json", is_flag=True, help="Write the report as one JSON object.")
+def validate_command(files: tuple[str, ...], max_future: float, max_line: int, as_json: bool) -> None:
+    """Tell how many lines of FILES are valid events, and what is wrong with the others; needs no database.
+
+    Reads as stream does: stdin when there are no files, or for "-". Exit code 1 when a line is not valid. What only a database
+    knows is not judged: duplicates, conflicts, what it would refuse, and its horizon.
+    """
+    names = expand(files) or ["-"]
+    for name in names:
+        check_readable(name)
+    report = Report()
+    for name in names:
+        with open_source(name, None) as opened:
+            validate(opened, report, timedelta(seconds=max_future), max_line)
+            if opened.problem:
+                raise BadSource(opened.problem)
+    for line in [json.dumps(report.json())] if as_json else report.lines():
+        click.echo(line)
+    if report.invalid:
+        raise NotValid(report.invalid, report.valid + report.invalid)
+
+
+@main.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Write everything as one JSON object.")
+def status_command(as_json: bool) -> None:
+    """Show each source and how far it was read, rejects by reason, sizes, partitions, and when the last batch came."""
+    with connect() as connection:
+        check(connection)
+        found = status(connection)
+    for line in [json.dumps(found.json(), default=datetime.isoformat)] if as_json else found.lines():
+        click.echo(line)
+    if warning := found.warning():
+        click.echo(warning, err=True)
+
+
 @main.group()
 def rejects() -> None:
     """Lines that are no valid event: what is wrong with them, and where they came from."""
@@ -251,18 +256,71 @@ def rejects_show(number: int) -> None:
     click.echo(reject.bytes)
 
 
+def selecting(command: Callable[..., None]) -> Callable[..., None]:
+    """The arguments that select rejects, made one."""
+
+    @click.argument("numbers", nargs=-1, type=int)
+    @click.option("--code", help="Only those with this code, such as future.")
+    @click.option("--source", help="Only those from this source.")
+    @wraps(command)
+    def selected(numbers: tuple[int, ...], code: str | None, source: str | None, **options: object) -> None:
+        command(Selection(numbers, code, source), **options)
+
+    return selected
+
+
+@rejects.command("retry")
+@selecting
+@max_future_option
+def rejects_retry(selection: Selection, max_future: float) -> None:
+    """Try the rejects of these NUMBERS again, or all: what is a valid event now is loaded, and leaves the quarantine with that.
+
+    Each is loaded exactly once, wherever the command is killed and however many run at once; the others stay as they are. For
+    when a larger --max-future, another horizon or a newer loader judges otherwise.
+    """
+    result = Result()
+    with closing(Session(0, Event(), check_retry)) as session:
+        try:
+            retry(session, selection, timedelta(seconds=max_future), result)
+        finally:
+            click.echo("\n".join(result.lines()))
+
+
+@rejects.command("export")
+@selecting
+def rejects_export(selection: Selection) -> None:
+    """Write the rejects of these NUMBERS, or all, to stdout: one JSON object a line, with the line as it came.
+
+    It is text in "line" where it is UTF-8, otherwise in "base64"; of an over-long line its beginning, and "sha256" of the whole.
+    """
+    with closing(Session(0, Event())) as session:
+        for page in pages(session, selection):
+            for reject in page:
+                sys.stdout.buffer.write(exported(reject))
+    sys.stdout.buffer.flush()
+
+
 @main.command(name="generate")
 @click.option("--count", type=click.IntRange(0), help="How many events.  [default: without end]")
 @click.option("--rate", type=FiniteRange(0, min_open=True), help="Events per second.  [default: no limit, 1 ms apart]")
 @click.option("--segments", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="Segments; a few get most.")
 @click.option("--users", type=click.IntRange(1, 1 << 24), default=10_000, show_default=True, help="Users; a few get most.")
-@click.option("--adds", type=FiniteRange(0, 1), default=0.7, show_default=True, help="The share of adds.")
+@click.option("--adds", type=share, default=0.7, show_default=True, help="The share of adds.")
+@click.option("--bots", type=share, default=0, help="The share of events about five bots.  [default: none]")
+@click.option("--late", type=share, default=0, help="The share of timestamps up to a day in the past.  [default: none]")
+@click.option("--values", type=share, default=0, help="The share of adds with a value.  [default: none]")
+@click.option("--duplicates", type=share, default=0, help="The share of lines that came before, byte by byte.  [default: none]")
+@click.option(
+    "--invalid", type=share, default=0, help="The share of lines that are no valid event, of all kinds.  [default: none]"
+)
 @click.option("--start", type=timestamp, help="The first timestamp.  [default: now]")
 @click.option("--seed", type=int, help="The same seed and start give the same bytes.  [default: a new one each time]")
-def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: object) -> None:
+def generate_command(rate: float | None, start: datetime | None, seed: int | None, **options: Any) -> None:
     """Write a synthetic stream of events to stdout, two in five of them restating an earlier one."""
+    if options["duplicates"] + options["invalid"] > 1:
+        raise click.UsageError("--duplicates and --invalid are shares of the same lines: together they are at most 1.")
     seed = randbits(63) if seed is None else seed
-    chunks = generate(rate=rate, start=start or datetime.now(UTC), seed=seed, **options)  # type: ignore[arg-type]
+    chunks = generate(rate=rate, start=start or datetime.now(UTC), seed=seed, **options)
     began = time.monotonic()
     try:
         for first, lines in chunks:
@@ -270,7 +328,7 @@ def generate_command(rate: float | None, start: datetime | None, seed: int | Non
                 sys.stdout.buffer.write(b"".join(due))
                 sys.stdout.buffer.flush()
     except OverflowError:
-        raise LoaderError("The timestamps run past the year 9999: choose an earlier --start or a smaller --count.") from None
+        raise LoaderError("The timestamps leave the years 1 to 9999: choose another --start or a smaller --count.") from None
 
 
 def pace(first: int, lines: list[bytes], rate: float | None, began: float) -> Iterator[list[bytes]]:

@@ -1,12 +1,12 @@
 """One batch, one transaction: rows by COPY, rejects, counts and positions commit together or not at all.
 
-The fast way COPYs straight into segment_events. Where that meets an event that is there already, the batch goes by a temporary
-table instead, as do the following ones until one is clean again. A row that the server refuses is found by halving and becomes
-a reject. Nothing here retries: a transaction that fails leaves the batch as it was.
+Rows go in order of user, which keeps each key's order and visits the server's indexes in theirs. The fast way COPYs straight into
+segment_events. Where that meets an event that is there already, the batch goes by a temporary table instead, as do the following
+ones until one is clean again. A row that the server refuses is found by halving and becomes a reject. Nothing here retries: a
+transaction that fails leaves the batch as it was.
 """
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg import errors
 
 from loader.database import Connection
 from loader.event import Reject, Row
+from loader.rows import Rows
 
 COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name, value, remove, extra"
 
@@ -46,6 +47,9 @@ where (e.vendor, e.segment_name, e.remove) <> (i.vendor, i.segment_name, i.remov
 order by i.ordinal
 """
 
+AT_A_TIME = 500
+"""How many rows are sent at a time."""
+
 REJECT = """
 insert into segment_rejects (source, position, bytes, length, sha256, code, reason) values (%s, %s, %s, %s, %s, %s, %s)
 """
@@ -74,22 +78,29 @@ class MissingPartition(Exception):  # noqa: N818 - raised to be tried again, nev
     """A day that the batch needs has no partition (any more)."""
 
 
-Adder = Callable[[Connection, Sequence[Row]], Added]
+Adder = Callable[[Connection, Rows], Added]
 
 
-def add_fast(connection: Connection, rows: Sequence[Row]) -> Added:
+def add_fast(connection: Connection, rows: Rows) -> Added:
     """COPY into segment_events; raise UniqueViolation when one of the events is there already."""
     with connection.cursor() as cursor, cursor.copy(f"copy segment_events ({COLUMNS}) from stdin") as copy:
-        copy.write("".join([row.copy for row in rows]))
+        write(copy, rows.copies, rows.order())
     return Added(len(rows), [])
 
 
-def add_carefully(connection: Connection, rows: Sequence[Row]) -> Added:
+def write(copy: psycopg.Copy, lines: Sequence[bytes], order: Sequence[int]) -> None:
+    """Send lines in an order, some at a time: all of them at once would be there twice more."""
+    for start in range(0, len(order), AT_A_TIME):
+        copy.write(b"".join([lines[index] for index in order[start : start + AT_A_TIME]]))
+
+
+def add_carefully(connection: Connection, rows: Rows) -> Added:
     """Add what is not there yet; what is there with other content is refused as a conflict."""
+    rows = rows.sorted()
     connection.execute(INCOMING)
     connection.execute("truncate pg_temp.segment_incoming")
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.segment_incoming from stdin") as copy:
-        copy.write("".join([f"{ordinal}\t{row.copy}" for ordinal, row in enumerate(rows)]))
+        write(copy, [b"%d\t%b" % numbered for numbered in enumerate(rows.copies)], range(len(rows)))
     new = connection.execute(NEW).rowcount
     if new == len(rows):
         return Added(new, [])
@@ -98,7 +109,7 @@ def add_carefully(connection: Connection, rows: Sequence[Row]) -> Added:
     return Added(new, [rejected(rows[int(str(ordinal))], "conflict", reason) for (ordinal,) in conflicts])
 
 
-def add_halving(connection: Connection, rows: Sequence[Row]) -> Added:
+def add_halving(connection: Connection, rows: Rows) -> Added:
     """Add what the server takes; each row that it refuses becomes a reject with the server's reason."""
     try:
         with connection.transaction():
@@ -107,9 +118,10 @@ def add_halving(connection: Connection, rows: Sequence[Row]) -> Added:
         if not refuses_row(error):
             raise
         if len(rows) == 1:
-            return Added(0, [rejected(rows[0], "refused", f"PostgreSQL refuses it: {error.diag.message_primary}.")])
+            reason = f"PostgreSQL refuses it: {error.diag.message_primary}."
+            return Added(0, [rejected(rows[0], "refused", reason)])
     half = len(rows) // 2
-    first, second = (add_halving(connection, part) for part in (rows[:half], rows[half:]))
+    first, second = (add_halving(connection, part) for part in (rows.part(0, half), rows.part(half, len(rows))))
     return Added(first.new + second.new, first.refused + second.refused)
 
 
@@ -140,9 +152,8 @@ class Copier:
     def __init__(self) -> None:
         self.careful = False
 
-    def write(self, connection: Connection, source: str, rows: list[Row], rejects: list[Reject]) -> Counts:
-        """Add rows and rejects within the caller's transaction; rows in order of user, which keeps each key's order."""
-        rows.sort(key=attrgetter("user"))
+    def write(self, connection: Connection, source: str, rows: Rows, rejects: list[Reject]) -> Counts:
+        """Add rows and rejects within the caller's transaction."""
         added = self._add(connection, rows) if rows else Added(0, [])
         bad = [*rejects, *added.refused]
         for reject in bad:  # not executemany: its pipeline leaves a connection that is lost within it in no usable state
@@ -150,7 +161,7 @@ class Copier:
         duplicates = len(rows) - added.new - len(added.refused)
         return Counts(added.new, duplicates, len(bad))
 
-    def _add(self, connection: Connection, rows: list[Row]) -> Added:
+    def _add(self, connection: Connection, rows: Rows) -> Added:
         try:
             return self._add_by(connection, rows, add_carefully if self.careful else add_fast)
         except psycopg.Error as error:
@@ -158,7 +169,7 @@ class Copier:
                 raise MissingPartition from error
             raise
 
-    def _add_by(self, connection: Connection, rows: list[Row], add: Adder) -> Added:
+    def _add_by(self, connection: Connection, rows: Rows, add: Adder) -> Added:
         try:
             with connection.transaction():
                 added = add(connection, rows)

@@ -60,15 +60,15 @@ def away(error: psycopg.Error) -> bool:
     return (error.sqlstate or "").startswith(_AWAY)
 
 
-def check(connection: Connection) -> None:
-    """Raise unless the database is migrated far enough and the role may load."""
+def check(connection: Connection, revision: str = REVISION) -> None:
+    """Raise unless the database is migrated as far as `revision` and the role may load."""
     try:
         found = connection.execute("select version_num from segment_alembic_version").fetchone()
     except errors.UndefinedTable:
         raise NotMigrated from None
     except errors.InsufficientPrivilege:
         raise NotAllowed from None
-    if found is None or str(found[0]) < REVISION:
+    if found is None or str(found[0]) < revision:
         raise TooOld
 
 

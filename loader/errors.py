@@ -42,6 +42,20 @@ class BadSource(LoaderError):
     """The source cannot be read."""
 
 
+class NotValid(LoaderError):
+    """Some lines are no valid events."""
+
+    def __init__(self, invalid: int, lines: int) -> None:
+        what = "is no valid event" if invalid == 1 else "are no valid events"
+        super().__init__(
+            f"{invalid:,} of {lines:,} lines {what}: loader stream would load the others, and put these in quarantine."
+        )
+
+
+class BytesLost(LoaderError):
+    """A file that was followed went away before it was read to its end: load it by name if you have it."""
+
+
 class SourceBusy(LoaderError):
     """Another loader is reading this source: wait for it, or stop it."""
 

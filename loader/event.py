@@ -85,12 +85,15 @@ class Row(NamedTuple):
     bucket: int
     """0 to 15, the same for all events of a user."""
     user: str
-    day: str
-    """UTC day of the timestamp, `YYYY-MM-DD`."""
     copy: str
     """COPY's text format, one line: user_id, occurred_at, event_id, vendor, segment_name, value, remove, extra."""
     line: bytes
     """The line as it came, without its line end."""
+
+    @property
+    def day(self) -> str:
+        """UTC day of the timestamp, `YYYY-MM-DD`."""
+        return self.copy.split("\t", 2)[1][:10]
 
 
 class Reject(NamedTuple):
@@ -152,7 +155,7 @@ def parse(line: bytes, position: int, limits: Limits) -> Row:
     _check_limits(moment, limits, user)
     extra = _extra(text, document, segment)
     copy = _copy((user, timestamp, event, vendor, name, value, remove, extra))
-    return Row(position, bucket(user.encode()), user, timestamp[:10], copy, line)
+    return Row(position, bucket(user.encode()), user, copy, line)
 
 
 def _copy(columns: tuple[str | None, ...]) -> str:

@@ -3,9 +3,11 @@
 A few segments and users get most of the events, as in life: segment k has the weight (1 + k) ** -1.1 (Zipf), the user's
 number is half-normal with a deviation of a tenth of the users. Two events in five restate an earlier one, its user,
 segment and whether it adds or removes, under a new id and at the current time; so adds of members and removes of
-non-members are common. The events carry the contract's fields in its order, without values and other fields.
+non-members are common. The events carry the contract's fields in its order, without values and other fields. Values, and what
+else real streams bring, come where a share of it is asked for: see `loader.faults`.
 
-All chance comes from one generator's `random` and `getrandbits`, whose sequences Python keeps between its versions.
+All chance comes from `random` and `getrandbits`, whose sequences Python keeps between its versions: of one generator for the
+clean stream, and of one more for each kind of what is asked for beside it.
 Time comes from `start` and `rate`: nothing here reads a clock or waits; whoever writes the lines paces them.
 """
 
@@ -17,6 +19,8 @@ from functools import cache
 from itertools import accumulate, count, islice
 from math import cos, log, pi, sqrt
 from random import Random
+
+from loader.faults import with_bots, with_faults, with_late, with_values
 
 CHUNK = 1000
 """How many lines come at a time."""
@@ -39,15 +43,30 @@ def generate(  # noqa: PLR0913 - each names itself: there are only keywords
     start: datetime,
     rate: float | None,
     seed: int,
+    bots: float = 0,
+    late: float = 0,
+    values: float = 0,
+    duplicates: float = 0,
+    invalid: float = 0,
 ) -> Iterator[tuple[int, list[bytes]]]:
     r"""Yield chunks of lines, each with the index of its first event: endless when `count` is None.
 
     A line ends with \n. Event i happens at `start` (an aware datetime) + i / `rate` (events a second), or + i ms when
-    `rate` is None; `elapsed` says when that is. `adds` is the share of adds among the events that restate nothing.
+    `rate` is None; `elapsed` says when that is. `adds` is the share of adds among the events that restate nothing; `bots` and
+    `late` are shares of the events, `values` of those that add, `duplicates` and `invalid` of the lines.
     """
     random = Random(seed)  # noqa: S311 - it is to be repeated
-    events = zip(_ids(random), _timestamps(start, rate), _changes(random, segments, users, adds), strict=True)
-    lines = (f'{{"event":"{id_}","timestamp":"{time}",{change}\n'.encode() for id_, time, change in events)
+    times, changes = _timestamps(start, rate), _changes(random, segments, users, adds)
+    if bots:
+        changes = with_bots(changes, bots, Random(f"{seed} bots"))  # noqa: S311
+    if values:
+        changes = with_values(changes, values, Random(f"{seed} values"))  # noqa: S311
+    if late:
+        times = with_late(times, late, Random(f"{seed} late"))  # noqa: S311
+    events = zip(_ids(random), times, changes, strict=True)
+    lines: Iterator[bytes] = (f'{{"event":"{id_}","timestamp":"{time}",{change}\n'.encode() for id_, time, change in events)
+    if duplicates or invalid:
+        lines = with_faults(lines, duplicates, invalid, Random(f"{seed} faults"))  # noqa: S311
     first = 0
     while chunk := list(islice(lines, CHUNK if count is None else min(CHUNK, count - first))):
         yield first, chunk

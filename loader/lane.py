@@ -4,13 +4,15 @@ Users are split among lanes by their bucket, so that a key's events stay in orde
 own thread; handing over the next one waits for it, which bounds memory at two batches a lane.
 """
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from loader.copy import Copier, Counts, MissingPartition
 from loader.database import Collision, Connection, Session, ensure_partitions
-from loader.event import Reject, Row
+from loader.event import Reject
+from loader.rows import Rows
 from loader.source import ADVANCE, Positions, Source, reread_positions
 
 COUNT = """
@@ -24,7 +26,7 @@ where source = %s
 class Batch:
     """Lines on their way to one commit; `end`: every line of the lane's buckets that starts below it is here or done."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
     rejects: list[Reject] = field(default_factory=list)
     bytes: int = 0
     end: int = 0
@@ -32,18 +34,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows) + len(self.rejects)
 
-    def add(self, item: Row | Reject) -> None:
-        """Take one more line."""
-        if isinstance(item, Row):
-            self.rows.append(item)
-            self.bytes += len(item.line)
-        else:
-            self.rejects.append(item)
-            self.bytes += len(item.bytes)
+    def add(self, rows: Rows) -> None:
+        """Take more rows."""
+        self.rows.extend(rows)
+        self.bytes += sum(map(len, rows.lines))
+
+    def add_reject(self, reject: Reject) -> None:
+        """Take one more line that is no event."""
+        self.rejects.append(reject)
+        self.bytes += len(reject.bytes)
 
     def drop_done(self, positions: Positions) -> None:
         """Forget the lines that are below their bucket's position: they are committed."""
-        self.rows = [row for row in self.rows if row.position >= positions[row.bucket]]
+        self.rows = self.rows.missing(positions)
         self.rejects = [reject for reject in self.rejects if reject.position >= positions[reject.bucket]]
 
 
@@ -58,6 +61,7 @@ class Lane:
         self._copier = Copier()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lane")
         self._flight: Future[Counts] | None = None
+        self._table = bytes(bucket in buckets for bucket in range(256))
         self._known: Positions = {}
         self._doubtful = False
 
@@ -67,11 +71,20 @@ class Lane:
         self._known = {bucket: source.positions[bucket] for bucket in self._buckets}
         self.batch.end = source.start
 
-    def add(self, item: Row | Reject, now: float) -> None:
-        """Take one more line into the batch in the making."""
-        if self.opened_at is None:
-            self.opened_at = now
-        self.batch.add(item)
+    def mine(self, rows: Rows) -> Rows:
+        """The rows that belong to this lane."""
+        return rows.only(rows.buckets.translate(self._table))
+
+    def add(self, rows: Rows) -> None:
+        """Take more rows into the batch in the making."""
+        if rows:
+            self.opened_at = self.opened_at or time.monotonic()
+            self.batch.add(rows)
+
+    def add_reject(self, reject: Reject) -> None:
+        """Take one more line that is no event into the batch in the making."""
+        self.opened_at = self.opened_at or time.monotonic()
+        self.batch.add_reject(reject)
 
     def close_batch(self, end: int) -> Counts:
         """Send the batch off when the one before has landed; return what that one brought."""
@@ -107,7 +120,7 @@ class Lane:
         try:
             counts = self._write(connection, batch)
         except MissingPartition as error:
-            ensure_partitions(connection, {row.day for row in batch.rows})
+            ensure_partitions(connection, batch.rows.days)
             raise Collision from error
         self._doubtful = False
         return counts

@@ -14,10 +14,10 @@ byte offsets in the source.
 Nothing here reads a clock, opens a file or knows a driver.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from hashlib import sha256
 from itertools import accumulate, repeat
 from typing import Annotated, NamedTuple
@@ -30,7 +30,6 @@ from loader.event import (
     Invalid,
     Limits,
     Reject,
-    Row,
     bucket,
     check_value,
     parse,
@@ -38,6 +37,7 @@ from loader.event import (
     reject,
     utc,
 )
+from loader.rows import Rows
 
 KEPT = 64 * 1024
 """How many bytes of an over-long line a reject holds."""
@@ -195,7 +195,6 @@ _EVENTS = msgspec.json.Decoder(list[_Event])
 _NAMED_EVENTS = msgspec.json.Decoder(list[_NamedEvent])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REMOVE: dict[object, str] = {msgspec.UNSET: "f", True: "t"}
-_ROW = partial(tuple.__new__, Row)  # rather than Row._make: a third less
 
 _HEX = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
@@ -214,15 +213,15 @@ class _Unusual(Exception):  # noqa: N818 - no error: it is for a slower way to j
 _SUSPECT = (_Unusual, Invalid, msgspec.DecodeError, ValueError, KeyError, RecursionError)
 
 
-def decode(block: Block, limits: Limits) -> tuple[list[Row], list[Reject]]:
+def decode(block: Block, limits: Limits) -> tuple[Rows, list[Reject]]:
     """Return the block's rows and rejects, each in the order of its lines."""
-    rows: list[Row] = []
+    rows = Rows()
     rejects: list[Reject] = []
     _decode(block, limits, rows, rejects)
     return rows, rejects
 
 
-def _decode(block: Block, limits: Limits, rows: list[Row], rejects: list[Reject]) -> None:
+def _decode(block: Block, limits: Limits, rows: Rows, rejects: list[Reject]) -> None:
     lines = block.data.removesuffix(b"\n").split(b"\n")
     if len(lines) == 1:
         _parse(lines[0].removesuffix(b"\r"), block.position, limits, rows, rejects)
@@ -230,13 +229,13 @@ def _decode(block: Block, limits: Limits, rows: list[Row], rejects: list[Reject]
     if b"\\" not in block.data:
         for named in (True, False):
             with suppress(*_SUSPECT):
-                rows += _rows(block, lines, named, limits)
+                rows.extend(_rows(block, lines, named, limits))
                 return
     for part in _parts(block.position, lines):
         _decode(part, limits, rows, rejects)
 
 
-def _parse(line: bytes, position: int, limits: Limits, rows: list[Row], rejects: list[Reject]) -> None:
+def _parse(line: bytes, position: int, limits: Limits, rows: Rows, rejects: list[Reject]) -> None:
     if not line.strip(_WHITESPACE):
         return
     try:
@@ -253,7 +252,7 @@ def _parts(position: int, lines: list[bytes]) -> Iterator[Block]:
         position += len(data)
 
 
-def _rows(block: Block, lines: list[bytes], named: bool, limits: Limits) -> Iterable[Row]:
+def _rows(block: Block, lines: list[bytes], named: bool, limits: Limits) -> Rows:
     """Return the rows of a block of valid lines without escapes, or raise one of _SUSPECT.
 
     The lines are read as items of one array. Where events hold no arrays, a comma before a brace separates two of them: so,
@@ -262,25 +261,34 @@ def _rows(block: Block, lines: list[bytes], named: bool, limits: Limits) -> Iter
     """
     if named and block.data.count(b"\n{") + block.data.startswith(b"{") != len(lines):
         raise _Unusual
-    array = b"[%b]" % b",".join(lines)
-    events = (_NAMED_EVENTS if named else _EVENTS).decode(array)
+    listed = b"[%b]" % b",".join(lines)
+    events = (_NAMED_EVENTS if named else _EVENTS).decode(listed)
     if len(events) != len(lines):
         raise _Unusual
-    extras, quotes = (repeat("\\N"), 0) if named else _extras(array, lines)
+    extras, quotes = (repeat("\\N"), 0) if named else _extras(listed, lines)
     _check_quotes(block.data, events, quotes)
     _check_ids([event.event for event in events])
     stamps = _stamps([event.timestamp for event in events])
-    _check_times({stamp[:_SECOND] for stamp in stamps}, limits)
-    users = [event.user for event in events]
-    copies = [
-        f"{e.user}\t{stamp}\t{e.event}\t{e.segment.vendor}\t{e.segment.name}\t{e.value}\t{_REMOVE[e.remove]}\t{extra}\n"
-        for e, stamp, extra in zip(events, stamps, extras, strict=False)
-    ]
-    buckets = [bucket(user) for user in "\n".join(users).encode().split(b"\n")]
-    positions = accumulate([len(line) + 1 for line in lines], initial=block.position)
+    seconds = {stamp[:_SECOND] for stamp in stamps}
+    _check_times(seconds, limits)
+    users = "\n".join([event.user for event in events]).encode().split(b"\n")
+    copies = "".join(
+        [
+            f"{e.user}\t{stamp}\t{e.event}\t{e.segment.vendor}\t{e.segment.name}\t{e.value}\t{_REMOVE[e.remove]}\t{extra}\n"
+            for e, stamp, extra in zip(events, stamps, extras, strict=False)
+        ]
+    )
+    positions = array("q", accumulate([len(line) + 1 for line in lines[:-1]], initial=block.position))
     if b"\r" in block.data:
         lines = [line.removesuffix(b"\r") for line in lines]
-    return map(_ROW, zip(positions, buckets, users, [s[:_DAY] for s in stamps], copies, lines, strict=False))
+    return Rows(
+        positions,
+        bytearray(map(bucket, users)),
+        users,
+        copies.encode().splitlines(keepends=True),
+        lines,
+        {second[:_DAY] for second in seconds},
+    )
 
 
 def _check_quotes(data: bytes, events: Sequence[_Event], others: int) -> None:
@@ -325,9 +333,9 @@ def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()[:_SECOND]
 
 
-def _extras(array: bytes, lines: list[bytes]) -> tuple[list[str], int]:
+def _extras(listed: bytes, lines: list[bytes]) -> tuple[list[str], int]:
     """Return the column extra of every event, and the quotes of the unnamed fields with their keys."""
-    if b"\t" in array or array.count(b"\r") != array.count(b"}\r,{") + array.endswith(b"}\r]"):
+    if b"\t" in listed or listed.count(b"\r") != listed.count(b"}\r,{") + listed.endswith(b"}\r]"):
         raise _Unusual
     quotes = 0
     extras = []

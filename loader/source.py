@@ -1,22 +1,27 @@
 """Where lines come from, and how far each source has been read.
 
 A regular file has a position for each of 16 buckets of users, in the database, where it commits with the batches: whatever was
-read before is skipped. Anything else (stdin, a pipe) has none, and relies on the events' identity.
+read before is skipped. Anything else (stdin, a pipe) has none, and relies on the events' identity. Of a compressed file all is
+known by its uncompressed bytes, positions and fingerprint too, so that it may be compressed anew, or no more.
 """
 
 import errno
+import glob
 import hashlib
 import os
 import select
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
 from psycopg.errors import LockNotAvailable
 
+from loader.compressed import COMPRESSIONS, Compression, Unsound, measure, pieces, recognise
 from loader.database import Connection
 from loader.errors import BadSource, SourceBusy, SourceForgotten
 
@@ -77,6 +82,8 @@ class Source:
     """Where a regular file ended when it was looked at: what is written later is for the next run, whole lines at a time."""
     grows: bool = True
     """Whether its last line may have been read before it was whole."""
+    gone: bool = False
+    """Whether its end went away before it was read: what was read of a last line is none."""
     positions: Positions = field(default_factory=lambda: dict.fromkeys(range(BUCKETS), 0))
 
     def chunks(self, linger: float) -> Iterator[bytes]:
@@ -84,7 +91,11 @@ class Source:
         least, most = POLL_SECONDS
         if self.seekable:
             os.lseek(self.descriptor, self.start, os.SEEK_SET)
+        begun = self.seekable
         while (chunk := self._read(max(least, min(linger, most)))) is not None:
+            if chunk and not begun:
+                check_uncompressed(self.name, chunk)
+                begun = True
             yield chunk
 
     def _read(self, patience: float) -> bytes | None:
@@ -110,6 +121,11 @@ class Source:
         """Up to `length` bytes from a position of the file."""
         return os.pread(self.descriptor, length, position)
 
+    @property
+    def head(self) -> bytes:
+        """The first bytes, by which the file is known."""
+        return self.read(0, min(FINGERPRINT, self.end))
+
     def line_start(self, position: int) -> int:
         """Where the line begins that the byte before the position belongs to."""
         while position:
@@ -122,6 +138,97 @@ class Source:
     def fingerprint(self, length: int) -> bytes:
         """SHA-256 of the first `length` bytes."""
         return hashlib.sha256(self.read(0, length)).digest()
+
+    @property
+    def problem(self) -> str:
+        """Why the file holds less than it should, as a sentence; empty when it does not."""
+        return ""
+
+
+@dataclass
+class CompressedSource(Source):
+    """A compressed file; it is read through once to know how much of it is sound, and once more to load that."""
+
+    compression: Compression = COMPRESSIONS[0]
+
+    def chunks(self, linger: float) -> Iterator[bytes]:  # noqa: ARG002 - there is always something to read
+        """Yield the uncompressed bytes from the least position to the end; empty chunks on the way to that position."""
+        start, at = self.start, 0
+        if start >= self.end:
+            return
+        try:
+            for piece, _ in self._pieces():
+                yield piece[max(start - at, 0) : self.end - at]
+                at += len(piece)
+                if at >= self.end:
+                    return
+        except Unsound:
+            raise BadSource(f"{self.name} was changed while it was read: run the same command again to go on.") from None
+
+    def read(self, position: int, length: int) -> bytes:
+        """Up to `length` uncompressed bytes from a position."""
+        found, at = b"", 0
+        try:
+            for piece, _ in self._pieces():
+                found += piece[max(position - at, 0) : max(position + length - at, 0)]
+                at += len(piece)
+                if at >= position + length:
+                    break
+        except Unsound:
+            pass  # as if it ended here
+        return found
+
+    @property
+    def size(self) -> int:
+        """Uncompressed bytes that are sound."""
+        return self._measured[0]
+
+    @property
+    def problem(self) -> str:
+        """That it is cut off or damaged."""
+        end, error = self._measured
+        if error is None:
+            return ""
+        return (
+            f"{self.name} {error}: only the whole lines up to its uncompressed byte {end:,} can be loaded;"
+            f" {error.repair} and run the same command again to go on."
+        )
+
+    @cached_property
+    def _measured(self) -> tuple[int, Unsound | None]:
+        return measure(self._pieces())
+
+    def _pieces(self) -> Iterator[tuple[bytes, bool]]:
+        return pieces(self._compressed(), self.compression)
+
+    def _compressed(self) -> Iterator[bytes]:
+        at = 0
+        try:
+            while chunk := os.pread(self.descriptor, CHUNK, at):
+                at += len(chunk)
+                yield chunk
+        except OSError as error:
+            raise unreadable(self.name, error) from None
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Return the files that the names stand for: a pattern, unless a file has that very name, for all it matches, sorted."""
+    return list(chain.from_iterable(map(matches, names)))
+
+
+def matches(name: str) -> list[str]:
+    """Return the file of this name, or those that it matches as a pattern; raise BadSource when there are none."""
+    if os.path.lexists(name) or not glob.has_magic(name):
+        return [name]
+    if found := sorted(glob.glob(name, recursive=True)):
+        return found
+    raise BadSource(f"No file matches {printable(name)}: there is nothing to load.")
+
+
+def check_uncompressed(name: str, beginning: bytes) -> None:
+    """Raise BadSource for a pipe of compressed bytes, of which nobody knows how much is sound before it has ended."""
+    if compression := recognise(beginning):
+        raise BadSource(f"{name} is {compression.name}: name the file, or pipe it through {compression.program}.")
 
 
 def check_readable(path: str) -> None:
@@ -136,6 +243,9 @@ def check_readable(path: str) -> None:
         raise BadSource(f"{printable(path)} is empty: there is nothing to load.")
     if path != "-" and not os.access(path, os.R_OK):
         raise unreadable(path, PermissionError(errno.EACCES, ""))
+    if path != "-" and stat.S_ISREG(found.st_mode):
+        with open_source(path, None):
+            pass  # it begins as its name says
 
 
 @contextmanager
@@ -149,10 +259,32 @@ def open_source(path: str, name: str | None) -> Iterator[Source]:
     except OSError as error:
         raise unreadable(path, error) from None
     try:
-        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        yield Source(printable(name or str(Path(path).absolute())), descriptor, seekable=regular)
+        name = printable(name or str(Path(path).absolute()))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            yield Source(name, descriptor, seekable=False)
+        elif compression := find_compression(path, descriptor):
+            yield CompressedSource(name, descriptor, seekable=True, compression=compression)
+        else:
+            yield Source(name, descriptor, seekable=True)
     finally:
         os.close(descriptor)
+
+
+def find_compression(path: str, descriptor: int) -> Compression | None:
+    """Return how the file is compressed, as its first bytes tell; raise BadSource when its name says what they do not."""
+    try:
+        found = recognise(os.pread(descriptor, 4, 0))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    named = named_compression(path)
+    if named and not found:
+        raise BadSource(f"{printable(path)} does not begin as {named.name} does: repair it, or name it without {named.ending}.")
+    return found
+
+
+def named_compression(path: str) -> Compression | None:
+    """Return how the file is compressed, as its name tells."""
+    return next((compression for compression in COMPRESSIONS if path.lower().endswith(compression.ending)), None)
 
 
 def unreadable(name: str, error: OSError) -> BadSource:
@@ -200,7 +332,9 @@ def resume(connection: Connection, source: Source) -> str:
         begin(connection, source)
         return f"loading {source.name}"
     fingerprint, length = cast(tuple[bytes, int], known)
-    if source.fingerprint(length) != fingerprint or source.end < max(positions.values()):
+    if source.problem and source.end < length:
+        raise BadSource(source.problem)
+    if source.fingerprint(length) != fingerprint or (source.end < max(positions.values()) and not source.problem):
         begin(connection, source)
         return f"{source.name} was replaced by another file: loading it from its beginning"
     if source.grows and max(positions.values()) < source.end:
@@ -214,7 +348,10 @@ def resume(connection: Connection, source: Source) -> str:
 def reread_last_line(connection: Connection, source: Source, positions: Positions) -> Positions:
     """Take back a last line that had no line end when it was read, if it has grown since: only now is it whole."""
     end = max(positions.values())
-    if end == 0 or source.read(end - 1, 1) == b"\n" or source.read(end, 2) in (b"\r", b"\r\n") or source.read(end, 1) == b"\n":
+    if end == 0:
+        return positions
+    around = source.read(end - 1, 3)
+    if around[:1] == b"\n" or around[1:] in (b"\r", b"\r\n") or around[1:2] == b"\n":
         return positions
     start = source.line_start(end)
     connection.execute(BACK, [start, source.name])
@@ -223,9 +360,9 @@ def reread_last_line(connection: Connection, source: Source, positions: Position
 
 def begin(connection: Connection, source: Source) -> None:
     """Record the source as new: its fingerprint, no counts, every position at the beginning."""
-    length = min(FINGERPRINT, source.end)
+    head = source.head
     with connection.transaction():
-        connection.execute(START, [source.name, source.fingerprint(length), length])
+        connection.execute(START, [source.name, hashlib.sha256(head).digest(), len(head)])
         connection.execute(START_POSITIONS, [source.name])
 
 

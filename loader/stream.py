@@ -5,7 +5,8 @@ bytes, or, once the batch before has landed, on time: so a fast stream makes lar
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,11 @@ from threading import Event
 from typing import cast
 
 from loader.copy import Counts
-from loader.database import Connection, Session, check, ensure_partitions
-from loader.event import Limits, Reject, Row
+from loader.database import Connection, Result, Session, check, ensure_partitions
+from loader.event import Limits, Reject
 from loader.lane import Lane
 from loader.ndjson import Block, Lines, decode
+from loader.rows import Rows
 from loader.source import BUCKETS, Source, lock, resume, unlock
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -37,7 +39,7 @@ class Options:
 
     rate: float | None = None
     lanes: int = 2
-    batch_size: int = 30_000
+    batch_size: int = 40_000
     linger: float = 0.1
     max_future: timedelta = timedelta(days=1)
     max_line: int = 1024 * 1024
@@ -101,8 +103,8 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def open(self, source: Source) -> str:
-        """Lock the source and find out how far it was read; return a sentence about that."""
+    def open(self, source: Source, enter: Callable[[Connection, Source], str] = resume) -> str:
+        """Lock the source and find out how far it was read, as `enter` does; return a sentence about that."""
 
         def relock(connection: Connection) -> None:
             check(connection)
@@ -110,7 +112,11 @@ class Stream:
 
         self._control.run(lambda connection: lock(connection, source))
         self._control.on_connect = relock
-        return self._control.run(lambda connection: resume(connection, source))
+        return self.ask(lambda connection: enter(connection, source))
+
+    def ask(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` returns on the connection that loads nothing."""
+        return self._control.run(work)
 
     def load(self, source: Source) -> bool:
         """Load the source from where it is to its end, or until stopping; return whether the end was reached."""
@@ -136,35 +142,37 @@ class Stream:
             self._close_lingering()
             if self.stopping.is_set():
                 return False
-        self._take_all(lines.finish(), lines.position)
+        if not self._source.gone:
+            self._take_all(lines.finish(), lines.position)
         return self._done == lines.position
 
     def _take_all(self, pieces: list[Block | Reject], end: int) -> None:
         """Take pieces that lie one after the other up to `end`, or only the first ones when told to stop."""
         ends = [piece.position for piece in pieces[1:]] + [end]
         for piece, piece_end in zip(pieces, ends, strict=False):
-            if self.stopping.is_set():
-                return
-            self._take(piece, piece_end)
+            rows, rejects = decode(piece, self._clock.limits()) if isinstance(piece, Block) else (Rows(), [piece])
+            self._ensure_partitions(rows)
+            for reject in rejects:
+                before = bisect_left(rows.positions, reject.position)
+                self._take(rows.part(0, before), reject.position)
+                rows = rows.part(before, len(rows))
+                self._take(reject, rows.positions[0] if rows else piece_end)
+            self._take(rows, piece_end)
 
-    def _take(self, piece: Block | Reject, end: int) -> None:
-        """Decode a piece of the source and hand its lines out."""
-        if isinstance(piece, Reject):
-            self._dispatch([piece], [end])
-            self._done = end
+    def _take(self, taken: Rows | Reject, end: int) -> None:
+        """Hand out lines that lie before `end`, when they are due."""
+        if isinstance(taken, Reject):
+            for _ in self._paces(1):
+                self._reject(taken, end)
             return
-        rows, rejects = decode(piece, self._clock.limits())
-        self._ensure_partitions(rows)
-        items: list[Row | Reject] = sorted([*rows, *rejects]) if rejects else [*rows]
-        ends = [item.position for item in items[1:]] + [end]
-        for start, stop in self._paces(len(items)):
-            self._dispatch(items[start:stop], ends[start:stop])
-            self._done = ends[stop - 1]  # where there are no lines: the end
+        for start, stop in self._paces(len(taken)):
+            self._hand_out(taken.part(start, stop), taken.positions[stop] if stop < len(taken) else end)
 
     def _paces(self, count: int) -> Iterator[tuple[int, int]]:
-        """Cut `count` lines into bursts and wait before each until it is due; without a rate there is one burst."""
+        """Cut `count` lines into bursts and wait before each until it is due, until told to stop; without a rate it is one."""
         if self.options.rate is None:
-            yield 0, count
+            if not self.stopping.is_set():
+                yield 0, count
             return
         self._began_at = self._began_at or time.monotonic()
         burst = max(1, int(self.options.rate * PACE_SECONDS))
@@ -179,18 +187,31 @@ class Stream:
             self._paced += stop - start
             yield start, stop
 
-    def _dispatch(self, items: Sequence[Row | Reject], ends: Sequence[int]) -> None:
-        """Give each line to the lane of its bucket, unless it was committed by an earlier run."""
-        now = time.monotonic()
-        lanes, many = self._lanes, len(self._lanes)
-        size = self.options.batch_size
-        for item, end in zip(items, ends, strict=True):
-            if item.position < self._skip_below and item.position < self._source.positions[item.bucket]:
-                continue
-            lane = lanes[item.bucket % many]
-            lane.add(item, now)
-            if len(lane.batch) >= size or lane.batch.bytes >= MAX_BATCH_BYTES:
+    def _hand_out(self, rows: Rows, end: int) -> None:
+        """Give each row to the lane of its bucket, unless it was committed by an earlier run; `end` is where the next line is."""
+        if rows and rows.positions[0] < self._skip_below:
+            rows = rows.missing(self._source.positions)
+        for lane in self._lanes:
+            mine = lane.mine(rows)
+            while len(lane.batch) + len(mine) >= self.options.batch_size:
+                room = self.options.batch_size - len(lane.batch)
+                lane.add(mine.part(0, room))
+                mine = mine.part(room, len(mine))
+                self._count(lane.close_batch(mine.positions[0] if mine else end))
+            lane.add(mine)
+            if lane.batch.bytes >= MAX_BATCH_BYTES:
                 self._count(lane.close_batch(end))
+        self._done = end
+
+    def _reject(self, reject: Reject, end: int) -> None:
+        """Give a reject to the lane of its bucket, unless it was committed by an earlier run; `end` is where the next line is."""
+        self._done = end
+        if reject.position < self._source.positions[reject.bucket]:
+            return
+        lane = self._lanes[reject.bucket % len(self._lanes)]
+        lane.add_reject(reject)
+        if len(lane.batch) >= self.options.batch_size or lane.batch.bytes >= MAX_BATCH_BYTES:
+            self._count(lane.close_batch(end))
 
     def _close_lingering(self) -> None:
         """Close batches whose first line has waited long enough, and let idle lanes keep up with the others."""
@@ -204,9 +225,9 @@ class Stream:
             else:
                 self._count(lane.land())
 
-    def _ensure_partitions(self, rows: Sequence[Row]) -> None:
+    def _ensure_partitions(self, rows: Rows) -> None:
         """Make the partitions that the rows need; days before the first one share a partition that is there."""
-        days = {row.day for row in rows} - self._days
+        days = rows.days - self._days
         if not days:
             return
         wanted = {day for day in days if day >= self._clock.first_day}

@@ -233,12 +233,13 @@ begin
     )
   ),
 
-  -- … and which event came before. Late ones are chained among themselves; nobody reads that.
+  -- … which event came before, and which is the newest. Late ones are chained among themselves; nobody reads that.
   chain as materialized (
     select
       *,
       lag(occurred_at) over w as previous_at, lag(event_id) over w as previous_id,
-      lag(value) over w as previous_value, lag(remove) over w as previous_remove
+      lag(value) over w as previous_value, lag(remove) over w as previous_remove,
+      not late and lead(seq) over w is null as newest
     from ranked
     window w as (partition by user_id, vendor, segment_name, late order by seq)
   ),
@@ -255,16 +256,16 @@ begin
     union all
     select
       user_id, vendor, segment_name,
-      not (array_agg(remove order by seq desc) filter (where not late))[1],
+      not bool_or(remove) filter (where newest),
       min(occurred_at) filter (where not remove),
       max(occurred_at),
       (array_agg(value order by occurred_at desc, seq desc) filter (where value is not null))[1],
-      (array_agg(remove is distinct from coalesce(previous_remove, true) order by seq desc) filter (where not late))[1],
+      bool_or(remove is distinct from coalesce(previous_remove, true)) filter (where newest),
       count(*),
       max(occurred_at) filter (where value is not null),
-      (array_agg(event_id order by seq desc) filter (where not late))[1],
-      (array_agg(value order by seq desc) filter (where not late))[1],
-      (array_agg(previous_at order by seq desc) filter (where not late))[1]
+      (array_agg(event_id) filter (where newest))[1],
+      max(value) filter (where newest),
+      max(previous_at) filter (where newest)
     from chain
     group by user_id, vendor, segment_name
   ),
@@ -896,7 +897,7 @@ COMMENT ON COLUMN public.segment_sources.loaded IS 'Events that came from it and
 
 COMMENT ON COLUMN public.segment_sources.duplicates IS 'Events that came from it and were known already.';
 
-COMMENT ON COLUMN public.segment_sources.rejected IS 'Lines that went to segment_rejects.';
+COMMENT ON COLUMN public.segment_sources.rejected IS 'Lines that went to segment_rejects, but for those that left it again.';
 
 COMMENT ON COLUMN public.segment_sources.first_seen_at IS 'When it was first seen; since then, or since the file was replaced, the counts run.';
 
@@ -1206,7 +1207,7 @@ GRANT SELECT ON TABLE public.segment_memberships TO segment_dbt;
 
 GRANT USAGE ON SEQUENCE public.segment_reject_id TO segment_loader;
 
-GRANT SELECT,INSERT ON TABLE public.segment_rejects TO segment_loader;
+GRANT SELECT,INSERT,DELETE ON TABLE public.segment_rejects TO segment_loader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_reader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_dbt;
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
+from click.testing import CliRunner
 
 from demo.fold import Event
+from loader.cli import main
 from tests.conftest import LOADER, ROOT, VERSIONS, Database, Row
 from tests.events import MEMBERSHIPS, OUTCOMES, check_against_fold, document, fold, make
 
@@ -41,6 +43,13 @@ def mostly_newest(names: str, cases: Mapping[str, tuple[object, ...]]) -> pytest
 def run(database: Database, *arguments: str | Path, **options: str | bytes) -> subprocess.CompletedProcess[str]:
     """Run `loader stream` to its end."""
     return database.loader("stream", *arguments, **({"PGUSER": ROLE} | options))  # type: ignore[arg-type]
+
+
+def invoke(database: Database, *arguments: str, user: str = ROLE) -> str:
+    """Run a command of the loader's within this process, with success; return what it says on stdout."""
+    done = CliRunner().invoke(main, arguments, env=database.server.environment(database.name) | {"PGUSER": user})
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
 
 
 def load(database: Database, *arguments: str | Path, **options: str | bytes) -> tuple[int, int, int]:

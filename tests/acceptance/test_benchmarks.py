@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-FIGURES = 30
+FIGURES = 42
 
 
 def test_quick_benchmarks_produce_every_figure(tmp_path: Path) -> None:

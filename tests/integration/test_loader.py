@@ -11,8 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from loader.cli import main
 from loader.database import runs
+from loader.faults import CODES
 from tests.conftest import Database
 from tests.events import TODAY, check_against_fold, document, make, ndjson
 from tests.loading import (
@@ -274,3 +277,20 @@ def test_a_role_that_may_not(database: Database, role: str) -> None:
 )
 def test_no_database(database: Database, where: dict[str, str]) -> None:
     assert_one_sentence(run(database, input=ndjson([make(1)]), **where), "PGHOST")
+
+
+@newest
+def test_a_stream_with_everything_that_goes_wrong(database: Database, tmp_path: Path) -> None:
+    """As many duplicates and rejects as were generated, for every reason that there is without a horizon."""
+    shares = ("--bots", "0.2", "--late", "0.2", "--values", "0.3", "--duplicates", "0.2", "--invalid", "0.2")
+    made = CliRunner().invoke(main, ["generate", "--count", "1000", "--seed", "7", "--users", "30", "--segments", "9", *shares])
+    path = tmp_path / "events"
+    path.write_bytes(made.stdout_bytes)
+    lines = [line for line in made.stdout_bytes.splitlines() if b'"other"' not in line]  # that is how a conflict is made
+    again = len(lines) - len(set(lines))
+    loaded, duplicates, rejected = load(database, path)
+    assert (loaded + duplicates + rejected, duplicates) == (1000, again)
+    assert 150 < rejected < 250
+    assert {code for *_, code in rejects(database)} >= set(CODES)
+    assert database.fetch("select count(*) > 50 from segment_outcomes where outcome = 'late'") == [(True,)]
+    check_against_fold(database)

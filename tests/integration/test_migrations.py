@@ -140,17 +140,17 @@ def test_the_lakes_tables_come_and_go_beside_the_data(empty_database: Database) 
 
 @newest
 def test_reset_forgets_lakes_and_comes_back_as_it_was(empty_database: Database) -> None:
-    migrate(empty_database.environment, "upgrade", "0004")
+    migrate(empty_database.environment, "upgrade", "0005")
     before = empty_database.fetch(RESET)
     for _ in range(2):
-        up = migrate(empty_database.environment, "upgrade", "0005")
+        up = migrate(empty_database.environment, "upgrade", "0006")
         assert up.returncode == 0, up.stderr
         assert empty_database.loader("stream", input=ndjson([make(1)])).returncode == 0
         empty_database.execute(LAKE)
         empty_database.execute("set role segment_owner; select segment_reset()")
         for table in ("segment_events", "lake_destinations", "lake_fragments"):
             assert empty_database.fetch(f"select * from {table}") == []
-        down = migrate(empty_database.environment, "downgrade", "0004")
+        down = migrate(empty_database.environment, "downgrade", "0005")
         assert down.returncode == 0, down.stderr
         assert empty_database.fetch(RESET) == before
 

@@ -47,7 +47,7 @@ DENIED = {
         "select segment_add_partition('segment_events', 'x', 'minvalue', 'maxvalue')",
         "select segment_reset()",
         "update segment_settings set horizon = now()",
-        "delete from segment_rejects",
+        "truncate segment_rejects",
         "update segment_rejects set code = 'x'",
         "select * from webhook_cursors",
         "insert into webhook_cursors (slot, publication) values ('s', 'p')",
@@ -175,6 +175,7 @@ ALLOWED = {
         ADD,
         "select segment_ensure_partitions(current_date, current_date + 1)",
         "select sum(events) from segment_batches",
+        "delete from segment_rejects where reject_id = 1",
     ],
 }
 

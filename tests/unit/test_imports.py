@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = [
-    "loader/event.py", "loader/ndjson.py", "loader/generate.py",
+    "loader/compressed.py", "loader/event.py", "loader/ndjson.py", "loader/rows.py", "loader/generate.py", "loader/faults.py",
     "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py",
     "lake/layout.py", "lake/line.py", "lake/merge.py",
     "demo/fold.py",
@@ -41,18 +41,17 @@ def test_a_package_imports_nothing_else_of_ours(package: str, more: set[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("package", "library", "module"),
+    ("package", "library", "modules"),
     [
-        ("loader", "click", "cli.py"),
-        ("listener", "click", "cli.py"),
-        ("listener", "httpx", "webhook.py"),
-        ("lake", "click", "cli.py"),
-        ("lake", "fsspec", "store.py"),
+        ("loader", "click", {"cli.py", "options.py"}),
+        ("listener", "click", {"cli.py"}),
+        ("listener", "httpx", {"webhook.py"}),
+        ("lake", "click", {"cli.py"}),
+        ("lake", "fsspec", {"store.py"}),
     ],
 )
-def test_only_one_module_knows(package: str, library: str, module: str) -> None:
-    knowing = [path.name for path in (ROOT / package).glob("*.py") if library in imports(path)]
-    assert knowing == [module]
+def test_only_these_modules_know(package: str, library: str, modules: set[str]) -> None:
+    assert {path.name for path in (ROOT / package).glob("*.py") if library in imports(path)} == modules
 
 
 @pytest.mark.parametrize("module", ["pgoutput", "toggles", "outbox"])
