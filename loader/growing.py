@@ -1,5 +1,6 @@
 """One file as it grows: its bytes from a position on, until it has a successor and there is no more to come."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -31,10 +32,9 @@ class Growing(Source):
     succeeded: Callable[[Source], bool] = field(default=lambda _: False)
     pause: Callable[[float], object] = field(default=lambda _: None)
 
-    @property
-    def head(self) -> bytes:
-        """The first bytes that were seen: it may have been truncated since."""
-        return self.seen
+    def identity(self) -> tuple[bytes, int]:
+        """By what was seen of it, for it may have been truncated since."""
+        return hashlib.sha256(self.seen).digest(), len(self.seen)
 
     def chunks(self, linger: float) -> Iterator[bytes]:  # noqa: ARG002 - looking again is cheap
         """Yield what there is from the least position on, and an empty chunk whenever there is no more yet."""

@@ -121,11 +121,6 @@ class Source:
         """Up to `length` bytes from a position of the file."""
         return os.pread(self.descriptor, length, position)
 
-    @property
-    def head(self) -> bytes:
-        """The first bytes, by which the file is known."""
-        return self.read(0, min(FINGERPRINT, self.end))
-
     def line_start(self, position: int) -> int:
         """Where the line begins that the byte before the position belongs to."""
         while position:
@@ -138,6 +133,11 @@ class Source:
     def fingerprint(self, length: int) -> bytes:
         """SHA-256 of the first `length` bytes."""
         return hashlib.sha256(self.read(0, length)).digest()
+
+    def identity(self) -> tuple[bytes, int]:
+        """What a new file is to be known by: its fingerprint, and of how many bytes it is."""
+        length = min(FINGERPRINT, self.end)
+        return self.fingerprint(length), length
 
     @property
     def problem(self) -> str:
@@ -360,9 +360,8 @@ def reread_last_line(connection: Connection, source: Source, positions: Position
 
 def begin(connection: Connection, source: Source) -> None:
     """Record the source as new: its fingerprint, no counts, every position at the beginning."""
-    head = source.head
     with connection.transaction():
-        connection.execute(START, [source.name, hashlib.sha256(head).digest(), len(head)])
+        connection.execute(START, [source.name, *source.identity()])
         connection.execute(START_POSITIONS, [source.name])
 
 
