@@ -1,7 +1,5 @@
 """The lake's commands. Only this module knows click; every error that a user can cause ends here as one sentence."""
 
-import os
-import sys
 from contextlib import closing
 from threading import Event
 
@@ -16,7 +14,7 @@ from lake.progress import Bar, progress
 from lake.rebuild import OPTIONS, Lake, check_empty
 from lake.store import find_store
 from lake.verify import verify
-from loader.cli import describe, stopping_on_signals
+from loader.cli import describe, stopping_on_signals, unwritten
 from loader.copy import Counts
 from loader.database import check as check_loader
 from loader.database import connect
@@ -37,9 +35,8 @@ class Group(click.Group):
             raise click.ClickException(str(error)) from None
         except psycopg.Error as error:
             raise click.ClickException(str(sentence(error))) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has had enough
-            raise SystemExit(0) from None
+        except OSError as error:
+            raise unwritten(error) from None
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,5 +1,6 @@
 """The loader's commands. Only this module and `options` know click; every error that a user can cause ends here as a sentence."""
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from functools import partial, wraps
 from secrets import randbits
 from threading import Event
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import psycopg
@@ -26,7 +27,7 @@ from loader.generate import generate
 from loader.options import FiniteRange, duration, max_future_option, max_line_option, share, timestamp
 from loader.rejects import Selection, exported, find_reject, list_rejects, pages
 from loader.retry import Result, check_retry, retry
-from loader.source import check_readable, expand, open_source
+from loader.source import check_readable, expand, is_empty, open_source, printable
 from loader.status import status
 from loader.stream import Options, Stream
 from loader.validate import Report, validate
@@ -46,9 +47,27 @@ class Group(click.Group):
             raise click.ClickException(str(error)) from None
         except psycopg.Error as error:
             raise click.ClickException(str(sentence(error))) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has had enough
-            raise SystemExit(0) from None
+        except OSError as error:
+            raise unwritten(error) from None
+
+
+def unwritten(error: OSError) -> BaseException:
+    """What to raise when it is the output that could not be written; nothing more is, not even at the end."""
+    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
+        return error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        return SystemExit(0)  # whoever read it has had enough
+    return click.ClickException(
+        f"Standard output cannot be written ({error.strerror}), so what was written is not whole; what was loaded stays loaded."
+    )
+
+
+def output() -> BinaryIO:
+    """Standard output, for bytes."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdout.buffer
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,7 +100,7 @@ def stream(files: tuple[str, ...], source: str | None, follow: bool, as_json: bo
     was loaded it does nothing. Lines that are no valid event go to segment_rejects, and the stream goes on. With --follow a last
     line without its end waits for that, and a file that is rotated is finished before the next one is begun.
     """
-    names = expand(files) or ["-"]
+    names = inputs(files)
     if source is not None and len(names) > 1:
         raise click.UsageError("--source names one source: give it with one file.")
     if follow and len(names) > 1:
@@ -93,6 +112,16 @@ def stream(files: tuple[str, ...], source: str | None, follow: bool, as_json: bo
         with Stream(chosen, stopping, show.counts) as streaming:
             load = partial(follow_one if follow else load_one, streaming, source=source, show=show)
             load_all(streaming, load, names, show, as_json)
+
+
+def inputs(files: tuple[str, ...]) -> list[str]:
+    """What is to be read, one after the other; of several files those that hold something."""
+    names = expand(files) or ["-"]
+    filled = [name for name in names if not is_empty(name)] or names
+    for name in names:
+        if name not in filled:
+            click.echo(f"{printable(name)} is empty", err=True)
+    return filled
 
 
 def load_all(streaming: Stream, load: Callable[[str], bool], names: Sequence[str], show: "Progress", as_json: bool) -> None:
@@ -200,17 +229,20 @@ def validate_command(files: tuple[str, ...], max_future: float, max_line: int, a
     Reads as stream does: stdin when there are no files, or for "-". Exit code 1 when a line is not valid. What only a database
     knows is not judged: duplicates, conflicts, what it would refuse, and its horizon.
     """
-    names = expand(files) or ["-"]
+    names = inputs(files)
     for name in names:
         check_readable(name)
     report = Report()
+    problem = ""
     for name in names:
         with open_source(name, None) as opened:
             validate(opened, report, timedelta(seconds=max_future), max_line)
-            if opened.problem:
-                raise BadSource(opened.problem)
+            if problem := opened.problem:
+                break
     for line in [json.dumps(report.json())] if as_json else report.lines():
         click.echo(line)
+    if problem:
+        raise BadSource(problem)
     if report.invalid:
         raise NotValid(report.invalid, report.valid + report.invalid)
 
@@ -296,8 +328,8 @@ def rejects_export(selection: Selection) -> None:
     with closing(Session(0, Event())) as session:
         for page in pages(session, selection):
             for reject in page:
-                sys.stdout.buffer.write(exported(reject))
-    sys.stdout.buffer.flush()
+                output().write(exported(reject))
+    output().flush()
 
 
 @main.command(name="generate")
@@ -325,8 +357,8 @@ def generate_command(rate: float | None, start: datetime | None, seed: int | Non
     try:
         for first, lines in chunks:
             for due in pace(first, lines, rate, began):
-                sys.stdout.buffer.write(b"".join(due))
-                sys.stdout.buffer.flush()
+                output().write(b"".join(due))
+                output().flush()
     except OverflowError:
         raise LoaderError("The timestamps leave the years 1 to 9999: choose another --start or a smaller --count.") from None
 

@@ -21,8 +21,8 @@ else:
 
 PIECE = 64 * 1024
 
-MOST_WINDOW = 27
-"""The binary logarithm of the largest zst window, 128 MiB: what `zstd` itself grants."""
+MOST_WINDOW = 26
+"""The binary logarithm of the largest zst window, 64 MiB, which is in memory as a whole: `zstd --long` makes larger ones."""
 
 
 class Unsound(Exception):  # noqa: N818 - their base says what they are
@@ -45,9 +45,9 @@ class Damaged(Unsound):
 
 
 class TooWide(Unsound):
-    """needs a zst window of more than 128 MiB, which would take as much memory"""
+    """needs a zst window of more than 64 MiB, which would take as much memory"""
 
-    repair = "compress it again with a smaller window"
+    repair = "compress it again with a smaller window, such as by zstd --long=26,"
 
 
 class Decoder(Protocol):

@@ -12,7 +12,7 @@ import os
 import select
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -220,7 +220,7 @@ def matches(name: str) -> list[str]:
     """Return the file of this name, or those that it matches as a pattern; raise BadSource when there are none."""
     if os.path.lexists(name) or not glob.has_magic(name):
         return [name]
-    if found := sorted(glob.glob(name, recursive=True)):
+    if found := sorted(path for path in glob.glob(name, recursive=True) if not os.path.isdir(path)):
         return found
     raise BadSource(f"No file matches {printable(name)}: there is nothing to load.")
 
@@ -231,6 +231,14 @@ def check_uncompressed(name: str, beginning: bytes) -> None:
         raise BadSource(f"{name} is {compression.name}: name the file, or pipe it through {compression.program}.")
 
 
+def is_empty(path: str) -> bool:
+    """Whether it is a regular file without a byte."""
+    with suppress(OSError):
+        found = os.stat(path)
+        return stat.S_ISREG(found.st_mode) and found.st_size == 0
+    return False
+
+
 def check_readable(path: str) -> None:
     """Raise BadSource for a file that cannot be read or holds nothing."""
     try:
@@ -239,7 +247,7 @@ def check_readable(path: str) -> None:
         raise unreadable(path, error) from None
     if stat.S_ISDIR(found.st_mode):
         raise BadSource(f"{printable(path)} is a directory: name the files in it.")
-    if path != "-" and stat.S_ISREG(found.st_mode) and found.st_size == 0:
+    if path != "-" and is_empty(path):
         raise BadSource(f"{printable(path)} is empty: there is nothing to load.")
     if path != "-" and not os.access(path, os.R_OK):
         raise unreadable(path, PermissionError(errno.EACCES, ""))

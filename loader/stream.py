@@ -152,12 +152,14 @@ class Stream:
         for piece, piece_end in zip(pieces, ends, strict=False):
             rows, rejects = decode(piece, self._clock.limits()) if isinstance(piece, Block) else (Rows(), [piece])
             self._ensure_partitions(rows)
-            for reject in rejects:
-                before = bisect_left(rows.positions, reject.position)
-                self._take(rows.part(0, before), reject.position)
-                rows = rows.part(before, len(rows))
-                self._take(reject, rows.positions[0] if rows else piece_end)
-            self._take(rows, piece_end)
+            at = 0
+            next_rejects = [reject.position for reject in rejects[1:]] + [piece_end]
+            for reject, next_reject in zip(rejects, next_rejects, strict=False):
+                before = bisect_left(rows.positions, reject.position, at)
+                self._take(rows.part(at, before), reject.position)
+                at = before
+                self._take(reject, min(next_reject, rows.positions[at]) if at < len(rows) else next_reject)
+            self._take(rows.part(at, len(rows)) if at else rows, piece_end)
 
     def _take(self, taken: Rows | Reject, end: int) -> None:
         """Hand out lines that lie before `end`, when they are due."""

@@ -6,8 +6,10 @@ What only the client decides is tested with the newest server alone.
 import hashlib
 import json
 import os
+import random
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,30 @@ def test_lanes_and_batches_change_nothing(database: Database, tmp_path: Path, la
     assert load(database, "--lanes", str(lanes), "--batch-size", str(batch_size), path) == (150, 0, 5)
     check_exactly_once(database, path, good)
     assert database.fetch("select max(events) <= %s from segment_batches", batch_size) == [(True,)]
+
+
+@newest
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(("--batch-size", size, "--lanes", lanes) for size, lanes in (("1", "2"), ("3", "1"), ("20", "3"))),
+        ("--rate", "3000", "--lanes", "16"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_no_reject_is_passed_over(database: Database, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """However many come after one another, wherever their batches end."""
+    good = sample(400, 50)
+    chance = random.Random(1)
+    runs = (
+        [document(event), *(f"{{{number}.{bad}" for bad in range(chance.choice([0, 0, 1, 7])))]
+        for number, event in enumerate(good)
+    )
+    path = write(tmp_path / "events", ["[]", *chain.from_iterable(runs), *"1234567"])
+    loaded, duplicates, rejected = load(database, *options, path)
+    assert (loaded, duplicates) == (400, 0)
+    assert rejected > 400
+    check_exactly_once(database, path, good)
 
 
 @newest
