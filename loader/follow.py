@@ -7,7 +7,6 @@ for beside the path. Where it is not found, a sentence says what may be lost, an
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 from loader.database import Connection
 from loader.errors import BadSource, BytesLost, SourceBusy
 from loader.growing import POLL_SECONDS, Growing, look
-from loader.rotation import ROTATED, Record, beside, best, differs, read_record, recorded, succeeds
+from loader.rotation import Record, beside, best, differs, read_record, recorded, rotated, succeeds
 from loader.source import (
     FINGERPRINT,
     CompressedSource,
@@ -88,7 +87,6 @@ class Follower:
         self._streaming = streaming
         self._path = path
         self._say = say
-        self._rotated = rf"{re.escape(os.path.basename(path))}{ROTATED}"
         self._loss = ""
 
     def run(self) -> None:
@@ -141,9 +139,10 @@ class Follower:
 
     def _open_new(self, before: Source | None, stack: ExitStack) -> Source | None:
         """Open the file that was begun after `before`: that under the path once it has a line, unless others came between."""
-        current = best([self._path], self.name, partial(differs, before), stack)  # first, lest it be moved aside unseen
+        path = self._path
+        current = best([path], self.name, partial(differs, before), stack)  # first, lest it be moved aside unseen
         head = current[1].read(0, FINGERPRINT) if current else b""  # nor emptied: what it held is in another by then
-        if before and (between := best(beside(self._path, self._rotated), self.name, partial(succeeds, before), stack)):
+        if before and (between := best(rotated(path), self.name, partial(succeeds, before, path), stack)):
             return self._growing(between[1], between[1].read(0, FINGERPRINT))
         return self._growing(current[1], head) if current and (b"\n" in head or len(head) == FINGERPRINT) else None
 

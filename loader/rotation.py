@@ -1,8 +1,8 @@
 """Finds a file again that was rotated, and those that came after it.
 
 A file is known by its first bytes, so that its name does not matter, nor whether it was compressed. What came after it is known
-by its name, as logrotate and others make it from that of the path, and by its time. Files are opened one at a time and judged by
-what was opened: names move while one looks.
+by its name, as logrotate and others make it from that of the path, and by its time; by what the name says of its age where times
+are the same. Files are opened one at a time and judged by what was opened: names move while one looks.
 """
 
 import hashlib
@@ -22,6 +22,8 @@ RECORD = "select fingerprint, fingerprint_length from segment_sources where sour
 
 ROTATED = rf"[.-]\d[\d.:T_-]*({'|'.join(re.escape(compression.ending) for compression in COMPRESSIONS)})?"
 """What the name of a rotated file has beyond that of the path: .1, .2.gz, -20260131, .2026-01-31_12, …"""
+
+SECOND = 10**9
 
 Fit = tuple[int, ...]
 Rank = Callable[[str, Source], Fit | None]
@@ -56,14 +58,43 @@ def differs(before: Source | None, _: str, source: Source) -> Fit | None:
     return None if same else ()
 
 
-def succeeds(before: Source, path: str, source: Source) -> Fit | None:
-    """Rank a rotated file that may come after the one that was finished: the oldest that is newer and no copy of it."""
-    last, found = os.fstat(before.descriptor), os.fstat(source.descriptor)
-    if differs(before, path, source) is None or found.st_mtime_ns < last.st_mtime_ns:
+def succeeds(before: Source, of: str, path: str, source: Source) -> Fit | None:
+    """Rank a rotated file of a path that may come after the one that was finished: the oldest that is newer and no copy of it."""
+    last, found = modified(before), modified(source)
+    if last % SECOND == 0 or found % SECOND == 0:  # whoever copied or compressed it kept no more than that
+        last, found = last // SECOND, found // SECOND
+    if differs(before, path, source) is None or found < last or is_copy(before, source):
         return None
-    if before.read(0, FINGERPRINT).startswith(source.read(0, FINGERPRINT)) and source.size <= before.size:
+    if found == last and (name := find_name(before, of)) and age(path, of) >= age(name, of):
         return None
-    return -found.st_mtime_ns, len(path), *os.fsencode(path)  # within one tick of the clock, .2 is older than .1
+    return -modified(source), *age(path, of)
+
+
+def modified(source: Source) -> int:
+    """When the file was written to, in nanoseconds."""
+    return os.fstat(source.descriptor).st_mtime_ns
+
+
+def is_copy(before: Source, source: Source) -> bool:
+    """Whether the file is one that was finished, as far as it goes."""
+    return before.read(0, FINGERPRINT).startswith(source.read(0, FINGERPRINT)) and source.size <= before.size
+
+
+def find_name(before: Source, of: str) -> str | None:
+    """The name that a finished file has now among the rotated ones of a path, or a copy of it."""
+    for path in rotated(of):
+        with suppress(BadSource), open_source(path, None) as source:
+            if differs(before, path, source) is None or is_copy(before, source):
+                return path
+    return None
+
+
+def age(path: str, of: str) -> Fit:
+    """What the name of a rotated file says, more for an older one: .2 is older than .1, -20260131 older than -20260201."""
+    numbers = re.findall(r"\d+", os.path.basename(path).removeprefix(os.path.basename(of)))
+    if len(numbers) == 1 and len(numbers[0]) < len("2026"):
+        return (int(numbers[0]),)
+    return *(-int(number) for number in numbers), 0
 
 
 def best(paths: Iterable[str], name: str, rank: Rank, stack: ExitStack) -> tuple[str, Source] | None:
@@ -81,6 +112,11 @@ def best(paths: Iterable[str], name: str, rank: Rank, stack: ExitStack) -> tuple
         if found:
             stack.push(kept.pop_all())
     return found[1:] if found else None
+
+
+def rotated(path: str) -> list[str]:
+    """The rotated files of a path."""
+    return beside(path, re.escape(os.path.basename(path)) + ROTATED)
 
 
 def beside(path: str, pattern: str) -> list[str]:

@@ -222,6 +222,36 @@ def test_several_rotations_while_it_was_down(database: Database, tmp_path: Path,
 
 
 @newest
+@pytest.mark.parametrize(
+    "names", [("3", "2", "1"), ("11", "10", "9.gz"), ("-20260130", "-20260131.gz", "-20260201")], ids="/".join
+)
+@pytest.mark.parametrize("same", ["all", "first", "last", "seconds"])
+def test_rotated_at_the_same_time(database: Database, tmp_path: Path, names: tuple[str, ...], same: str) -> None:
+    """As when times are kept in whole seconds: then names tell which is older, and none is read twice."""
+    path = tmp_path / "events.log"
+    good = sample(80, 9)
+    lines = documents(good)
+    append(path, *lines[:10])
+    with following(database, path) as process:
+        wait_for(database, 10, process)
+    append(path, "bad", *lines[10:20])
+    times = {"all": (5, 5, 5), "first": (5, 5, 6), "last": (5, 6, 6), "seconds": (5.5, 5, 5.8)}[same]
+    for number, (name, time) in enumerate(zip(names, times, strict=True), 1):
+        old = Path(f"{path}{'' if name[0] == '-' else '.'}{name}")
+        data = b"".join(line.encode() + b"\n" for line in lines[20 * number - 20 : 20 * number])
+        data = path.read_bytes() if number == 1 else data
+        old.write_bytes(gzip.compress(data) if old.suffix == ".gz" else data)
+        os.utime(old, ns=(0, int(time * 10**9)))
+    path.unlink()
+    append(path, *lines[60:])
+    with following(database, path) as process:
+        wait_for(database, 80, process)
+        summary, err = stop(process)
+    assert (summary["duplicates"], summary["rejected"], err.count("loading")) == (0, 1, 3)
+    check_order(database, good)
+
+
+@newest
 def test_the_same_first_line_in_every_file(database: Database, tmp_path: Path) -> None:
     """A file is known by more than its first line, once more was read."""
     path = tmp_path / "events.log"
