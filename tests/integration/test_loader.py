@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 from loader.cli import main
 from loader.database import runs
 from loader.faults import CODES
-from tests.conftest import Database
+from tests.conftest import LOADER, ROOT, Database
 from tests.events import TODAY, check_against_fold, document, make, ndjson
 from tests.loading import (
     BAD,
@@ -270,6 +271,37 @@ def test_bad_arguments(database: Database, tmp_path: Path, arguments: list[str],
     done = run(database, *(argument.replace("{}", str(tmp_path)) for argument in arguments))
     assert_one_sentence(done, *words)
     assert events(database) == 0
+
+
+@newest
+def test_empty_files_among_others(database: Database, tmp_path: Path) -> None:
+    """An hour without events keeps no other from being loaded."""
+    for number in range(3):
+        write(tmp_path / f"{number}.ndjson", [document(make(number))] * (number != 1))
+    done = run(database, tmp_path / "*.ndjson")
+    assert (done.returncode, events(database)) == (0, 2)
+    assert f"{tmp_path}/1.ndjson is empty" in done.stderr.splitlines()
+
+
+@newest
+@pytest.mark.parametrize("closed", [False, True], ids=["full", "closed"])
+@pytest.mark.parametrize(
+    "arguments", [["stream", "--json"], ["status"], ["validate"], ["generate", "--count", "9"], ["rejects", "list"],
+                  ["rejects", "show", "1"], ["rejects", "export"], ["rejects", "retry"]], ids="-".join
+)  # fmt: skip
+def test_output_that_cannot_be_written(database: Database, arguments: list[str], closed: bool) -> None:
+    """On a full disk that is a sentence; what had to be done is done. Nobody reads what is closed."""
+    load(database, input="bad\n")
+    command = ["sh", "-c", f'exec "$@" {">&-" if closed else "> /dev/full"}', "sh", *LOADER, *arguments]
+    environment = database.environment | {"PGUSER": "segment_loader"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, input=ndjson([make(1)]), capture_output=True, text=True, check=False
+    )
+    if closed and arguments[0] != "generate" and arguments != ["rejects", "export"]:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert_one_sentence(done, "Standard output cannot be written", "stays loaded")
+    assert events(database) == (arguments[0] == "stream")
 
 
 @newest

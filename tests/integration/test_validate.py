@@ -1,7 +1,9 @@
 """`loader validate`: the same verdicts as the stream's, counted, without a database."""
 
+import gzip
 import json
 import os
+import random
 import subprocess
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -88,6 +90,18 @@ def test_what_cannot_be_read(tmp_path: Path, names: list[str], words: str) -> No
     done = validate(*(tmp_path / name for name in names))
     assert (done.exit_code, done.stdout) == (1, "")
     assert words in done.stderr
+
+
+def test_what_is_whole_of_a_file_that_is_cut_off(tmp_path: Path) -> None:
+    path, empty, cut = write(tmp_path / "events", [document(make(1)), "[]"]), tmp_path / "empty", tmp_path / "events.gz"
+    empty.touch()
+    whole = gzip.compress(random.Random(1).randbytes(50_000).hex().encode() + b"\n") + gzip.compress(b"{")
+    cut.write_bytes(gzip.compress(path.read_bytes()) + whole[:20_000])
+    done = validate(path, empty, cut, path)
+    assert done.stdout.startswith("2 of 4 lines are valid\ninvalid_json: 2\n")
+    assert done.stderr.splitlines()[0] == f"{empty} is empty"
+    assert "events.gz ends within its compressed data" in done.stderr.splitlines()[1]
+    assert done.exit_code == 1
 
 
 @newest
