@@ -205,11 +205,11 @@ begin
   into from_time, to_time
   from (
     select coalesce(
-      to_date(substring(c.relname from '^segment_events_([0-9]{8})'), 'YYYYMMDD')::timestamp at time zone 'UTC', '-infinity'
+      to_date(substring(inhrelid::regclass::text from 'segment_events_([0-9]{8})'), 'YYYYMMDD')::timestamp at time zone 'UTC',
+      '-infinity'
     ) as day
-    from pg_inherits i
-    join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'segment_events'::regclass and pg_stat_get_xact_tuples_inserted(c.oid) > 0
+    from pg_inherits
+    where inhparent = 'segment_events'::regclass and pg_stat_get_xact_tuples_inserted(inhrelid) > 0
   ) written;
 
   with batch as materialized (
