@@ -294,6 +294,7 @@ class Server:
             "max_wal_size": "4GB",
             "checkpoint_timeout": "15min",
             "checkpoint_completion_target": "0.9",
+            "wal_writer_delay": "10ms",  # so that a large batch's commit finds most of its log on the disk
             "timezone": "UTC",
             "log_timezone": "UTC",
         } | ({"wal_compression": "lz4"} if lz4 else {})
