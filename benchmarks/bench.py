@@ -83,6 +83,12 @@ class Bench:
         with self.server.connect(database, autocommit=True) as connection:
             return connection.execute(query.encode()).fetchall()
 
+    def settle(self) -> None:
+        """As after a quiet while: what was written before is on the disk, and the log's files are there to be used again."""
+        with self.server.connect(DATABASE, autocommit=True) as connection:
+            connection.execute("checkpoint")
+        os.sync()
+
     def write(self, rows: int, rate: float | None = None) -> float:
         """Let the source write; return the rows a second that it came to."""
         command = [sys.executable, "-m", "benchmarks.source", str(rows), *([] if rate is None else [str(rate)])]

@@ -1,6 +1,5 @@
 """Synthetic events for the benchmarks, as files, and the loader's way with them."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,5 +22,5 @@ def generate(file: Path, events: int, *options: str) -> Path:
 
 def load(bench: Bench, file: Path, *options: str) -> Usage:
     """Load a file, as the loader's role."""
-    os.sync()  # what was prepared is not written to the disk meanwhile
+    bench.settle()
     return measure([*LOADER, "stream", *options, str(file)], bench.environment("segment_loader"))
