@@ -25,7 +25,7 @@ LEAST_ROWS = 10_000
 BATCHES = """
 select
   b.xact_id::text, b.batch_id, b.arrival, b.events, to_char(b.recorded_at, 'YYYY-MM-DD HH24'),
-  extract(epoch from clock_timestamp() - b.recorded_at)::float
+  extract(epoch from clock_timestamp() - b.recorded_at)::float, b.first_seq
 from segment_batches b
 where (b.xact_id, b.batch_id) > (%s::xid8, %s) and {until}
 order by b.xact_id, b.batch_id
@@ -55,11 +55,15 @@ select format('the prepared transaction %L (database %s)', gid, database) from p
 """
 
 EVENTS = """
-from unnest(%s::bigint[], %s::bigint[], %s::text[]) with ordinality b (batch_id, arrival, received, rank)
+from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[]) with ordinality b (batch_id, arrival, received, first_seq, rank)
 join segment_events e using (batch_id)
 where {ranges}
 """
 """The events of a cut: the ranges let each partition use its index."""
+
+# By vendor, batch and seq: almost always by one number alone, which is three times as fast as by three. MOST_BATCHES fit into 14
+# bits; of a batch that is drawn out over more seqs than 18 bits have, the last ones are in order by the second key.
+ORDER = "(e.vendor::bigint << 32) | (b.rank << 18) | least(e.seq - b.first_seq, (1 << 18) - 1), e.seq"
 
 FILES = f"select count(*) from (select distinct e.vendor, b.received {EVENTS}) files"  # noqa: S608
 
@@ -86,6 +90,7 @@ class Batch(NamedTuple):
     """The UTC hour, `YYYY-MM-DD HH`."""
     age: float
     """Seconds since its transaction began."""
+    first_seq: int
 
 
 class Cut(NamedTuple):
@@ -142,7 +147,10 @@ def bounded(query: str, chosen: Cut) -> tuple[str, list[object]]:
     """A query of the cut's events, with its values."""
     ids = [batch.batch_id for batch in chosen.batches]
     conditions = " or ".join(f"e.batch_id between {first} and {last}" for first, last in ranges(ids, MOST_RANGES))
-    values = [ids, [batch.arrival for batch in chosen.batches], [batch.received for batch in chosen.batches]]
+    batches = chosen.batches
+    values = [
+        ids, [batch.arrival for batch in batches], [batch.received for batch in batches], [batch.first_seq for batch in batches]
+    ]  # fmt: skip
     return query.replace("{ranges}", f"({conditions})"), values
 
 

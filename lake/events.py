@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from lake.cut import EVENTS, SETTINGS, Cut, bounded
+from lake.cut import EVENTS, ORDER, SETTINGS, Cut, bounded
 from lake.layout import Place
 from loader.database import Connection
 
@@ -40,7 +40,7 @@ COLUMNS = "e.event_id, e.occurred_at, e.user_id, e.vendor, e.segment_name, e.val
 FORMS = {"jsonl.gz": (LINE, "delimiter e'\\x01', quote e'\\x02'"), "parquet": (COLUMNS, "delimiter e'\\x01'")}
 
 COPY = """
-copy (select e.vendor || ' ' || b.rank, e.seq, {content} {events} order by e.vendor, b.rank, e.seq)
+copy (select e.vendor || ' ' || b.rank, e.seq, {content} {events} order by {order})
 to stdout with (format csv, {options})
 """
 
@@ -64,7 +64,10 @@ class Chunk(NamedTuple):
 def chunks(connection: Connection, chosen: Cut, form: str) -> Iterator[Iterator[Chunk]]:
     """The events of a cut as `form` needs them."""
     content, options = FORMS[form]
-    query, values = bounded(COPY.replace("{events}", EVENTS).replace("{content}", content).replace("{options}", options), chosen)
+    query, values = bounded(
+        COPY.replace("{events}", EVENTS).replace("{order}", ORDER).replace("{content}", content).replace("{options}", options),
+        chosen,
+    )
     with lost_as_lost(connection), connection.transaction(), connection.cursor() as cursor:
         connection.execute(SETTINGS)
         with cursor.copy(query.encode(), values) as copy:

@@ -262,6 +262,28 @@ def test_a_slow_stream_gathers(database: Database, tmp_path: Path) -> None:
 
 
 @newest
+def test_the_order_of_a_cut_is_by_vendor_batch_and_seq(database: Database) -> None:
+    """Though it is mostly by one number: whatever the vendors, the number of batches, and how long one was in the making."""
+    chance = random.Random(1)
+    rows = []
+    for rank in (1, 2, cut.MOST_BATCHES):
+        first = chance.randrange(1 << 40)
+        for vendor in (0, 1, 1 << 13, (1 << 31) - 1):
+            rows += [(vendor, rank, first + after, first) for after in (0, 1, (1 << 18) - 2, (1 << 18) - 1, 1 << 18, 1 << 33)]
+    chance.shuffle(rows)
+    found = database.fetch(
+        f"""
+        select e.vendor, b.rank, e.seq
+        from unnest(%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[]) e (vendor, rank, seq, first_seq)
+        cross join lateral (select e.rank, e.first_seq) b
+        order by {cut.ORDER}
+        """,
+        *map(list, zip(*rows, strict=True)),
+    )
+    assert found == sorted(row[:3] for row in rows)
+
+
+@newest
 def test_many_events_are_due_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "LEAST_ROWS", 20)
     for number in range(4):

@@ -20,7 +20,7 @@ from lake.rebuild import ignored
 from lake.store import Folder
 
 PARQUET = b"00000000-0000-0000-0000-000000000001\x012026-11-25 10:00:00+00\x01u\x013\x01s\x01%b\x01f\x01\x011\x01%d\n"
-CUT = Cut(Position(1, 1), [Batch("1", 7, 1, 1, "2026-11-25 10", 0.0)])
+CUT = Cut(Position(1, 1), [Batch("1", 7, 1, 1, "2026-11-25 10", 0.0, 1)])
 
 
 def of_copy(lengths: list[int]) -> Iterator[list[bytes]]:
