@@ -79,6 +79,11 @@ def go_on(connection: Connection, source: Source, record: Record, path: str, liv
     return f"going on with {source.name} at byte {source.start:,}{where}"
 
 
+def is_whole(head: bytes) -> bool:
+    """Whether a file that begins so has a line, or enough of one to know it by."""
+    return b"\n" in head or len(head) == FINGERPRINT
+
+
 class Follower:
     """Loads the file under a path, and those that take its place, until the stream is told to stop."""
 
@@ -119,14 +124,33 @@ class Follower:
             if opened := self._open_recorded(record, stack):
                 return opened
             self._lose(record)
+        first = None if before else self._open_first(stack)
         waiting = False
-        while not (source := self._open_new(before, stack)):
+        while not (source := self._ready(first, stack) if first else self._open_new(before, stack)):
             if not waiting:
                 self._say(f"waiting for {printable(self._path)}: there is nothing to read yet")
             waiting = True
             if self._streaming.stopping.wait(POLL_SECONDS):
                 return None
+            first = first if first or before else self._open_first(stack)
         return source, begin_new
+
+    def _open_first(self, stack: ExitStack) -> Source | None:
+        """Open what is under the path where nothing was read before, though it may be empty still: it could be rotated so."""
+        with ExitStack() as opened, suppress(BadSource):
+            source = opened.enter_context(open_source(self._path, self.name))
+            if source.seekable:
+                stack.push(opened.pop_all())
+                return source
+        return None
+
+    def _ready(self, first: Source, stack: ExitStack) -> Source | None:
+        """The file once it has a line; or when another has one, and this one is all that it will be."""
+        after = None if self._is_current(first) else self._open_new(first, stack)
+        head = first.read(0, FINGERPRINT)  # after that: the writer is done with it then
+        if is_whole(head) or (head and after):
+            return self._growing(first, head)
+        return after
 
     def _open_recorded(self, record: Record, stack: ExitStack) -> tuple[Source, Enter] | None:
         """Open the file that was read last, under the path or beside it."""
@@ -144,15 +168,18 @@ class Follower:
         head = current[1].read(0, FINGERPRINT) if current else b""  # nor emptied: what it held is in another by then
         if before and (between := best(rotated(path), self.name, partial(succeeds, before, path), stack)):
             return self._growing(between[1], between[1].read(0, FINGERPRINT))
-        return self._growing(current[1], head) if current and (b"\n" in head or len(head) == FINGERPRINT) else None
+        return self._growing(current[1], head) if current and is_whole(head) else None
 
     def _succeeded(self, source: Source) -> bool:
         """Whether a later file has lines: the writer is done with this one then."""
-        with suppress(OSError):
-            if os.path.samestat(os.stat(self._path), os.fstat(source.descriptor)):
-                return False
         with ExitStack() as stack:
-            return self._open_new(source, stack) is not None
+            return not self._is_current(source) and self._open_new(source, stack) is not None
+
+    def _is_current(self, source: Source) -> bool:
+        """Whether the file is the one under the path."""
+        with suppress(OSError):
+            return os.path.samestat(os.stat(self._path), os.fstat(source.descriptor))
+        return False
 
     def _growing(self, source: Source, seen: bytes) -> Source:
         """The source as one that grows; a compressed one is as it is."""

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import NamedTuple, cast
 
 from loader.compressed import COMPRESSIONS
@@ -81,12 +82,17 @@ def is_copy(before: Source, source: Source) -> bool:
 
 
 def find_name(before: Source, of: str) -> str | None:
-    """The name that a finished file has now among the rotated ones of a path, or a copy of it."""
-    for path in rotated(of):
-        with suppress(BadSource), open_source(path, None) as source:
-            if differs(before, path, source) is None or is_copy(before, source):
-                return path
-    return None
+    """The name that a finished file has now among the rotated ones of a path, or a whole copy of it."""
+    found = best(rotated(of), before.name, partial(same, before), stack := ExitStack())
+    stack.close()
+    return found[0] if found else None
+
+
+def same(before: Source, path: str, source: Source) -> Fit | None:
+    """Rank a file that is the one that was finished, or holds the same."""
+    if differs(before, path, source) is None:
+        return (1,)
+    return (0,) if is_copy(before, source) and source.size == before.size else None
 
 
 def age(path: str, of: str) -> Fit:

@@ -179,6 +179,39 @@ def test_a_writer_that_is_late_to_change_over(database: Database, tmp_path: Path
 
 
 @newest
+@pytest.mark.parametrize("begun", [0, 30], ids=["empty", "half a line"])
+def test_rotated_before_it_has_a_line(database: Database, tmp_path: Path, begun: int) -> None:
+    """The first file of all is held while its first line is waited for."""
+    path = tmp_path / "events.log"
+    good = sample(4, 4)
+    lines = documents(good)
+    path.write_text(lines[0][:begun])
+    with following(database, path) as process:
+        assert process.stderr
+        assert "waiting for" in process.stderr.readline().decode()
+        rename(path)
+        with Path(f"{path}.1").open("a") as writer:
+            writer.write(f"{lines[0][begun:]}\n{lines[1]}\n")
+        append(path, *lines[2:])
+        wait_for(database, 4, process)
+        stop(process)
+    check_order(database, good)
+
+
+@newest
+def test_a_first_file_that_stays_empty(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "events.log"
+    path.touch()
+    with following(database, path) as process:
+        assert process.stderr
+        assert "waiting for" in process.stderr.readline().decode()
+        rename(path)
+        append(path, document(make(1)))
+        wait_for(database, 1, process)
+        stop(process)
+
+
+@newest
 def test_truncated_with_no_copy_left(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "events.log"
     one, two, three = documents(sample(3, 3))
@@ -243,6 +276,9 @@ def test_rotated_at_the_same_time(database: Database, tmp_path: Path, names: tup
         old.write_bytes(gzip.compress(data) if old.suffix == ".gz" else data)
         os.utime(old, ns=(0, int(time * 10**9)))
     path.unlink()
+    empty = Path(f"{path}.0")  # which is a copy of nothing
+    empty.touch()
+    os.utime(empty, ns=(0, int(times[-1] * 10**9)))
     append(path, *lines[60:])
     with following(database, path) as process:
         wait_for(database, 80, process)
