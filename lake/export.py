@@ -19,7 +19,7 @@ from threading import Event
 from lake import cut, held, ledger, mark
 from lake.cut import Cut
 from lake.database import exporting
-from lake.errors import Forgotten, StoreAway
+from lake.errors import Forgotten, NotTheLake, StoreAway
 from lake.events import Chunk, chunks
 from lake.fragment import Written, write
 from lake.held import Held, still_running
@@ -128,6 +128,8 @@ class Export:
         chosen = self._choose(connection, progress, last_xact, linger)
         if chosen is None:
             return False
+        if not mark.check(connection, self.store, self.options.form):
+            raise NotTheLake  # it was there when this began
         workspace = self.store.workspace()
         try:
             self._put(connection, progress, chosen, self._write(connection, chosen, workspace))

@@ -19,8 +19,8 @@ from lake.store import Folder
 from loader.database import Connection
 from tests.conftest import Database
 from tests.events import TODAY, make, ndjson
-from tests.exporting import check_equal
-from tests.loading import load, newest, wait_until
+from tests.exporting import check_equal, export, running
+from tests.loading import finish, load, newest, wait_until
 
 INSERT = f"""
 insert into segment_events (user_id, occurred_at, event_id, vendor, segment_name)
@@ -76,6 +76,25 @@ def test_who_holds_it_back_is_told_once(own_database: Database, tmp_path: Path, 
                 older.commit()
         wait_until(lambda: own_database.fetch("select sum(rows) from lake_fragments where written_at is not null") == [(5,)])
     check_equal(own_database, tmp_path)
+
+
+@newest
+def test_a_lake_that_goes_away_meanwhile(database: Database, tmp_path: Path) -> None:
+    """As a disk that is unmounted: nothing is written to the place where it was."""
+    lake, away = tmp_path / "lake", tmp_path / "away"
+    load(database, input=ndjson([make(1)]))
+    with running(database, "export", lake, "--every", "10ms", "--linger", "0s") as process:
+        wait_until(lambda: database.fetch("select from lake_fragments where written_at is not null"))
+        lake.rename(away)
+        lake.mkdir()
+        load(database, input=ndjson([make(2)]))
+        _, err = finish(process, 1)
+    assert "not the lake that was exported to" in err.splitlines()[-1]
+    assert list(lake.iterdir()) == []
+    lake.rmdir()
+    away.rename(lake)
+    export(database, lake)
+    check_equal(database, lake)
 
 
 @newest
