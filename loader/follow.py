@@ -124,24 +124,28 @@ class Follower:
             if opened := self._open_recorded(record, stack):
                 return opened
             self._lose(record)
-        first = None if before else self._open_first(stack)
+        first: Source | None = None
         waiting = False
-        while not (source := self._ready(first, stack) if first else self._open_new(before, stack)):
+        while True:
+            if before:
+                source = self._open_new(before, stack)
+            else:
+                first = first or self._open_first(stack)
+                source = self._ready(first, stack) if first else None
+            if source:
+                return source, begin_new
             if not waiting:
                 self._say(f"waiting for {printable(self._path)}: there is nothing to read yet")
             waiting = True
             if self._streaming.stopping.wait(POLL_SECONDS):
                 return None
-            first = first if first or before else self._open_first(stack)
-        return source, begin_new
 
     def _open_first(self, stack: ExitStack) -> Source | None:
         """Open what is under the path where nothing was read before, though it may be empty still: it could be rotated so."""
-        with ExitStack() as opened, suppress(BadSource):
-            source = opened.enter_context(open_source(self._path, self.name))
-            if source.seekable:
-                stack.push(opened.pop_all())
-                return source
+        if not os.path.isfile(self._path):
+            return None
+        with suppress(BadSource):
+            return stack.enter_context(open_source(self._path, self.name))
         return None
 
     def _ready(self, first: Source, stack: ExitStack) -> Source | None:
@@ -161,12 +165,12 @@ class Follower:
                 return self._growing(source, source.read(0, record.length)), enter
         return None
 
-    def _open_new(self, before: Source | None, stack: ExitStack) -> Source | None:
+    def _open_new(self, before: Source, stack: ExitStack) -> Source | None:
         """Open the file that was begun after `before`: that under the path once it has a line, unless others came between."""
         path = self._path
         current = best([path], self.name, partial(differs, before), stack)  # first, lest it be moved aside unseen
         head = current[1].read(0, FINGERPRINT) if current else b""  # nor emptied: what it held is in another by then
-        if before and (between := best(rotated(path), self.name, partial(succeeds, before, path), stack)):
+        if between := best(rotated(path), self.name, partial(succeeds, before, path), stack):
             return self._growing(between[1], between[1].read(0, FINGERPRINT))
         return self._growing(current[1], head) if current and is_whole(head) else None
 

@@ -53,10 +53,9 @@ def recorded(record: Record, _: str, source: Source) -> Fit | None:
     return (not isinstance(source, CompressedSource), source.size) if same and source.size >= record.furthest else None
 
 
-def differs(before: Source | None, _: str, source: Source) -> Fit | None:
+def differs(before: Source, _: str, source: Source) -> Fit | None:
     """Rank a file that is another than the one that was finished."""
-    same = before and os.path.samestat(os.fstat(before.descriptor), os.fstat(source.descriptor))
-    return None if same else ()
+    return None if os.path.samestat(os.fstat(before.descriptor), os.fstat(source.descriptor)) else ()
 
 
 def succeeds(before: Source, of: str, path: str, source: Source) -> Fit | None:
@@ -83,9 +82,9 @@ def is_copy(before: Source, source: Source) -> bool:
 
 def find_name(before: Source, of: str) -> str | None:
     """The name that a finished file has now among the rotated ones of a path, or a whole copy of it."""
-    found = best(rotated(of), before.name, partial(same, before), stack := ExitStack())
-    stack.close()
-    return found[0] if found else None
+    with ExitStack() as stack:
+        found = best(rotated(of), before.name, partial(same, before), stack)
+        return found[0] if found else None
 
 
 def same(before: Source, path: str, source: Source) -> Fit | None:

@@ -52,6 +52,12 @@ def append(path: Path, *lines: str, end: str = "\n") -> None:
         file.write("".join(line + "\n" for line in lines[:-1]) + lines[-1] + end)
 
 
+def hear(process: subprocess.Popen[bytes], words: str) -> None:
+    """Wait for the next thing it says, which has these words."""
+    assert process.stderr
+    assert words in process.stderr.readline().decode()
+
+
 def stop(process: subprocess.Popen[bytes], code: int = 0) -> tuple[dict[str, int], str]:
     """Ask the process to end; return its summary and what it said."""
     process.send_signal(signal.SIGTERM)
@@ -116,8 +122,7 @@ def test_lines_as_they_come(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "events.log"
     one, two, three = documents(sample(3, 3))
     with following(database, path) as process:
-        assert process.stderr
-        assert "waiting for" in process.stderr.readline().decode()
+        hear(process, "waiting for")
         append(path, one, two[:20], end="")
         wait_for(database, 1, process)
         append(path, two[20:], three[:-1], end="")
@@ -187,8 +192,7 @@ def test_rotated_before_it_has_a_line(database: Database, tmp_path: Path, begun:
     lines = documents(good)
     path.write_text(lines[0][:begun])
     with following(database, path) as process:
-        assert process.stderr
-        assert "waiting for" in process.stderr.readline().decode()
+        hear(process, "waiting for")
         rename(path)
         with Path(f"{path}.1").open("a") as writer:
             writer.write(f"{lines[0][begun:]}\n{lines[1]}\n")
@@ -203,8 +207,7 @@ def test_a_first_file_that_stays_empty(database: Database, tmp_path: Path) -> No
     path = tmp_path / "events.log"
     path.touch()
     with following(database, path) as process:
-        assert process.stderr
-        assert "waiting for" in process.stderr.readline().decode()
+        hear(process, "waiting for")
         rename(path)
         append(path, document(make(1)))
         wait_for(database, 1, process)
@@ -313,8 +316,7 @@ def test_a_last_line_that_was_loaded_before_it_was_whole(database: Database, tmp
     append(path, one, two[:30], end="")
     assert run(database, path).returncode == 0
     with following(database, path) as process:
-        assert process.stderr
-        assert "going on with" in process.stderr.readline().decode()
+        hear(process, "going on with")
         append(path, two[30:])
         wait_for(database, 2, process)
         stop(process)
