@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from lake.cli import main
 from tests.conftest import ROOT, Database, Row
+from tests.loading import wait_until
 
 LAKE = (sys.executable, "-m", "lake")
 ROLE = "segment_lake"
@@ -42,8 +43,15 @@ def here(database: Database, *arguments: str | Path, **environment: str) -> subp
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
+PAST = (
+    "select coalesce(max(xact_id::text::bigint), 0) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint from segment_batches"
+)
+"""Whether no transaction of another test's holds anything back, which would make it two exports' files."""
+
+
 def export(database: Database, destination: str | Path, *options: str, **environment: str) -> str:
-    """Export with success; return what was said."""
+    """Export with success, all in one go; return what was said."""
+    wait_until(lambda: database.fetch(PAST) == [(True,)])
     done = here(database, "export", destination, *options, **environment)
     assert done.returncode == 0, done.stderr
     return done.stderr
