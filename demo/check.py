@@ -72,7 +72,7 @@ def compare(
     connection: psycopg.Connection[Any], lines: Iterable[bytes], documents: Iterable[Mapping[str, Any]], lake: Iterable[bytes]
 ) -> Result:
     """Fold the lines, in order, and count what the tables and the lake have of that, and the webhook of the tables' toggles."""
-    events = [parse(json.loads(line)) for line in lines]
+    events = list(dict.fromkeys(parse(json.loads(line)) for line in lines))  # a line that came before is a duplicate
     fold = Fold()
     for event in events:
         fold.add(event)

@@ -1,22 +1,15 @@
 """A receiver in this process, and a listener in the role segment_listener that posts the demo's toggles to it."""
 
 import contextlib
-import functools
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from demo import postgres
-from demo.errors import NotDeliveredError, StepFailedError
+from demo.calls import Call
+from demo.errors import NotDeliveredError
+from demo.program import Program
 from demo.webhook import Receiver
 
-ROOT = Path(__file__).resolve().parents[1]
-LOG = postgres.STATE / "listener.log"
-LISTENER = (sys.executable, "-m", "listener")
 SLOT = "segment_demo"
 PORTS = range(9000, 9100)
 LONGEST_WAIT = 120.0
@@ -24,59 +17,37 @@ LONGEST_WAIT = 120.0
 
 
 class Delivery:
-    """From the tables to the receiver; with `keep` the receiver keeps every document."""
+    """From the tables to the receiver, which keeps every document or tells `on_answer` of each call."""
 
-    def __init__(self, keep: bool) -> None:
-        self.receiver = open_receiver(keep)
+    def __init__(
+        self, environment: Mapping[str, str], *, keep: bool = False, on_answer: Callable[[Call], None] | None = None
+    ) -> None:
+        self.receiver = open_receiver(keep=keep, on_answer=on_answer)
+        run = ("run", "--url", self.receiver.url, "--slot", SLOT, "--from", "start", "--wait")
+        self.listener = Program("delivering", "segment_listener", environment, "listener", *run)
 
-    @contextlib.contextmanager
-    def running(self, environment: Mapping[str, str]) -> Iterator[None]:
-        """Deliver for as long as the block runs; a call in flight is answered before this returns."""
-        self._environment = os.environ | environment | {"PGUSER": "segment_listener"}
-        self._listener = self._start()
-        try:
-            yield
-        finally:
-            self._listener.terminate()
-            ended = self._listener.wait()
-            self.receiver.stop()
-        if ended:
-            raise self.failed()
-        subprocess.run([*LISTENER, "drop", "--slot", SLOT], cwd=ROOT, env=self._environment, capture_output=True, check=False)
-
-    def ended(self) -> bool:
-        """Whether the listener has ended, which it never should by itself."""
-        return self._listener.poll() is not None
-
-    def failed(self) -> StepFailedError:
-        """The error that tells what the listener said last."""
-        return StepFailedError(step="delivering", said=LOG.read_text(errors="replace").strip().rpartition("\n")[2])
+    def drop(self) -> None:
+        """Remove the slot, once the listener has ended, so that the server keeps no log for it."""
+        self.listener.run("drop", "--slot", SLOT)
 
     def wait_for(self, documents: int) -> None:
         """Wait until so many were delivered."""
         ends_at = time.monotonic() + LONGEST_WAIT
         while (delivered := self.receiver.counters.documents) < documents:
-            if self.ended():
-                raise self.failed()
+            if self.listener.down:
+                raise self.listener.failed()
             if time.monotonic() > ends_at:
                 raise NotDeliveredError(delivered=delivered, documents=documents)
             time.sleep(0.05)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [*LISTENER, "run", "--url", self.receiver.url, "--slot", SLOT, "--from", "start"]
-        tether = functools.partial(postgres.die_with, os.getpid())
-        options: dict[str, Any] = {"start_new_session": True, "preexec_fn": tether}
-        with LOG.open("wb") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=log, **options)
 
-
-def open_receiver(keep: bool) -> Receiver:
+def open_receiver(**options: Any) -> Receiver:
     """A receiver on the first free port from 9000 on."""
     for port in PORTS:
-        receiver = Receiver(port, keep=keep)
+        receiver = Receiver(port, **options)
         with contextlib.suppress(OSError):
             receiver.start()
             return receiver
-    receiver = Receiver(keep=keep)
+    receiver = Receiver(**options)
     receiver.start()
     return receiver

@@ -1,44 +1,89 @@
-"""The figures on the screen, read from the database as segment_reader; what grows without end is read from where it was left."""
+"""The figures that are shown, read from the database as segment_reader; what grows without end is read from where it was left.
+
+A query whose time grows with the tables is asked again only after a hundred times as long as it took: looking costs no more than
+a hundredth of a core, however much there is.
+"""
 
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, LiteralString, TypeVar, cast
 
 import psycopg
 
 from demo.calls import Counters
 
-BATCHES = "select count(*), coalesce(sum(events), 0)::bigint, coalesce(sum(events - outcomes), 0)::bigint from segment_batches"
+Connection = psycopg.Connection[Any]
+Found = TypeVar("Found")
 
-OUTCOMES = "select outcome, count(*), max(seq) from segment_outcomes where seq > %s group by outcome"
+BATCHES = """
+select
+  count(*), coalesce(sum(events), 0)::bigint, coalesce(sum(events - outcomes), 0)::bigint, min(first_seq), max(last_seq),
+  array_agg(batch_id), pg_snapshot_xmin(pg_current_snapshot())::text, (select min(batch_id) from segment_batches)
+from segment_batches
+where xact_id >= %s::text::xid8 and xact_id < pg_snapshot_xmin(pg_current_snapshot())
+"""
+"""Each batch once, whoever wrote it: those of transactions below the oldest one running. The first batch tells of a reset."""
+
+COUNTED = "select outcome, count(*) from segment_outcomes where seq between %s and %s and batch_id = any (%s) group by outcome"
+
+SOURCES = """
+select
+  coalesce(sum(loaded + duplicates + rejected) filter (where source = 'demo'), 0)::bigint,
+  coalesce(sum(duplicates), 0)::bigint, coalesce(sum(rejected), 0)::bigint
+from segment_sources
+"""
 
 MEMBERSHIPS = "select count(*), count(*) filter (where member) from segment_memberships"
 
-REJECTS = "select count(*) from segment_rejects"
+OUTCOMES: Final = ("joined", "rejoined", "left", "absent", "repeat", "late", "duplicate", "rejected")
+"""What can come of a line."""
+
+IDLE: Final = 100
+"""For how many times as long as a query took it is not asked again."""
+
+
+class Seldom(Generic[Found]):
+    """A question that is asked again when its answer has become old enough for what it costs."""
+
+    def __init__(self, ask: Callable[[Connection], Found], found: Found) -> None:
+        self._ask = ask
+        self.found = found
+        self._due = 0.0
+
+    def latest(self, connection: Connection) -> Found:
+        """The answer, which may be of a while ago."""
+        began = time.monotonic()
+        if began >= self._due:
+            self.found = self._ask(connection)
+            ended = time.monotonic()
+            self._due = ended + IDLE * (ended - began)
+        return self.found
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the tables say at one moment, and what was sent before it."""
+    """What the tables say at one moment, and what was sent and delivered before it; rates are those since the reading before."""
 
-    sent: int
-    events: int
-    events_per_second: float
-    batches: int
-    memberships: int
-    members: int
-    rejects: int
-    outcomes: Mapping[str, int]
-    delivered: int
-    calls_per_second: float
-    documents_per_call: float
+    sent: int = 0
+    taken: int = 0
+    events: int = 0
+    batches: int = 0
+    memberships: int = 0
+    members: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    delivered: int = 0
+    events_per_second: float = 0.0
+    batches_per_second: float = 0.0
+    toggles_per_second: float = 0.0
+    calls_per_second: float = 0.0
+    documents_per_call: float = 0.0
 
     @property
     def on_their_way(self) -> int:
-        """How many events were sent and are not reduced."""
-        return max(0, self.sent - self.events - self.rejects)
+        """How many events were sent and are neither loaded, nor duplicates, nor rejected."""
+        return max(0, self.sent - self.taken)
 
     @property
     def toggles(self) -> int:
@@ -46,52 +91,70 @@ class Reading:
         return self.outcomes.get("left", 0) + self.outcomes.get("rejoined", 0)
 
 
-class Figures:
-    """A connection for reading; the demo's loader has one lane, so seq grows in the order of commits."""
+@dataclass
+class Totals:
+    """What was counted since the tables were empty."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-        self._outcomes: Counter[str] = Counter()
-        self._last_seq = -1
-        self._events = 0
+    events: int = 0
+    batches: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    first_batch: int | None = None
+
+    @property
+    def toggles(self) -> int:
+        """Outcomes that are toggles."""
+        return self.outcomes["left"] + self.outcomes["rejoined"]
+
+
+class Figures:
+    """Reads them, on whatever connection there is."""
+
+    def __init__(self) -> None:
+        self._totals = Totals()
+        self._next_xact = "0"
+        self._memberships = Seldom(lambda connection: one(connection, MEMBERSHIPS), (0, 0))
+        self._before = Totals()
         self._counters = Counters()
         self._read_at = time.monotonic()
 
-    def __enter__(self) -> "Figures":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def read(self, sent: int, counters: Counters) -> Reading:
+    def read(self, connection: Connection, sent: int, counters: Counters) -> Reading:
         """Read everything anew, in one snapshot; `sent` and the receiver's counters were read before."""
-        with self._connection.transaction():
-            self._connection.execute("set transaction isolation level repeatable read read only")
-            batches, events, repeats = self._one(BATCHES)
-            memberships, members = self._one(MEMBERSHIPS)
-            (rejects,) = self._one(REJECTS)
-            self._count_outcomes()
-        seconds = self._since_last()
-        rate = (events - self._events) / seconds
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read read only")
+            self._count(connection)
+            taken, duplicates, rejected = one(connection, SOURCES)
+            memberships, members = self._memberships.latest(connection)
+        seconds, before, now = self._since_last(), self._before, self._totals
         calls, documents = counters.accepted - self._counters.accepted, counters.documents - self._counters.documents
-        self._events, self._counters = events, counters
-        outcomes = {**self._outcomes, "repeat": repeats}
+        self._before, self._counters = Totals(now.events, now.batches, now.outcomes.copy(), now.first_batch), counters
         return Reading(
-            sent, events, rate, batches, memberships, members, rejects, outcomes,
-            counters.documents, calls / seconds, documents / calls if calls else 0.0,
+            sent=sent, taken=taken, events=now.events, batches=now.batches, memberships=memberships, members=members,
+            outcomes=dict(now.outcomes) | {"duplicate": duplicates, "rejected": rejected}, delivered=counters.documents,
+            events_per_second=(now.events - before.events) / seconds,
+            batches_per_second=(now.batches - before.batches) / seconds,
+            toggles_per_second=(now.toggles - before.toggles) / seconds,
+            calls_per_second=calls / seconds, documents_per_call=documents / calls if calls else 0.0,
         )  # fmt: skip
 
-    def _one(self, query: LiteralString) -> tuple[int, ...]:
-        (row,) = self._connection.execute(query).fetchall()
-        return cast(tuple[int, ...], row)
-
-    def _count_outcomes(self) -> None:
-        rows = self._connection.execute(OUTCOMES, [self._last_seq]).fetchall()
-        self._outcomes.update({outcome: count for outcome, count, _ in rows})
-        self._last_seq = max((last_seq for _, _, last_seq in rows), default=self._last_seq)
+    def _count(self, connection: Connection) -> None:
+        """Count the batches that came since."""
+        batches, events, repeats, first, last, ids, self._next_xact, first_batch = one(connection, BATCHES, self._next_xact)
+        if first_batch != self._totals.first_batch:  # these are other tables: it was None, or somebody has emptied them
+            self._totals, self._before = Totals(first_batch=first_batch), Totals()
+        self._totals.batches += batches
+        self._totals.events += events
+        if batches:
+            self._totals.outcomes["repeat"] += repeats
+            self._totals.outcomes.update(dict(connection.execute(COUNTED, [first, last, ids]).fetchall()))
 
     def _since_last(self) -> float:
         """Seconds since the last reading."""
         now = time.monotonic()
         seconds, self._read_at = max(now - self._read_at, 0.001), now
         return seconds
+
+
+def one(connection: Connection, query: LiteralString, *values: object) -> tuple[Any, ...]:
+    """The row of a query that always has one."""
+    (row,) = connection.execute(query, values or None).fetchall()
+    return cast(tuple[Any, ...], row)

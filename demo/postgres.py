@@ -295,6 +295,7 @@ class Server:
             "checkpoint_timeout": "15min",
             "checkpoint_completion_target": "0.9",
             "wal_writer_delay": "10ms",  # so that a large batch's commit finds most of its log on the disk
+            "track_commit_timestamp": "on",  # from when on a toggle could be posted
             "timezone": "UTC",
             "log_timezone": "UTC",
         } | ({"wal_compression": "lz4"} if lz4 else {})

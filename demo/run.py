@@ -11,86 +11,74 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from secrets import randbits
-from typing import NamedTuple
 
 from rich.console import Console
 
 from demo import check, postgres
-from demo.delivery import Delivery
 from demo.errors import AlreadyRunningError, StepFailedError
 from demo.figures import Figures
-from demo.lake import COMMANDS, Lake
+from demo.lake import COMMANDS
 from demo.lake import lines as lake_lines
+from demo.pipeline import DATABASE, Pipeline
 from demo.screen import Screen
-from demo.stream import Stream
 from migrations.schema import dump
 
 ROOT = Path(__file__).resolve().parents[1]
-DATABASE = "demo"
 READER = "segment_reader"
 OWN_DATABASE = "segments"
 LOCK = postgres.STATE / "demo.lock"
 TICK_SECONDS = 1.0
 
 
-class Parts(NamedTuple):
-    """What runs beside each other."""
-
-    stream: Stream
-    delivery: Delivery
-    lake: Lake
-
-
 def demo(rate: float, seconds: float | None) -> bool:
     """Run until Ctrl-C, or for `seconds` and then check; return whether all is as it should be."""
     console = Console()
+    with contextlib.suppress(KeyboardInterrupt), ready_server(console) as server:
+        pipeline = Pipeline(server, rate, keep=seconds is not None)
+        with pipeline.running():
+            watch(pipeline, console, seconds)
+            return seconds is None or closing_check(pipeline, console)
+    return True
+
+
+@contextlib.contextmanager
+def ready_server(console: Console) -> Iterator[postgres.Server]:
+    """The checkout's server, for this demo alone, with an empty migrated database and dbt's views."""
     with only_demo(), own_server(console) as server:
         console.print("migrating an empty database")
         fresh_database(server, DATABASE)
         console.print("building the views with dbt")
         build_views(server, DATABASE)
-        stream = Stream(rate, randbits(32), datetime.now(UTC))
-        delivery, lake, environment = Delivery(keep=seconds is not None), Lake(), server.environment(DATABASE)
-        with contextlib.suppress(KeyboardInterrupt), delivery.running(environment):
-            with lake.running(environment), stream.running(environment):
-                watch(server, Parts(stream, delivery, lake), console, seconds)
-            return closing_check(server, Parts(stream, delivery, lake), console) if seconds is not None else True
-    return True
+        yield server
 
 
-def watch(server: postgres.Server, parts: Parts, console: Console, seconds: float | None) -> None:
-    """Show the figures, every tick anew, until the time is over."""
-    stream, delivery, lake = parts
+def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
+    """Show the figures in the terminal, every tick anew, until the time is over."""
+    receiver, server = pipeline.delivery.receiver, pipeline.server
     ends_at = time.monotonic() + (float("inf") if seconds is None else seconds)
-    console.print(f"the toggles go to {delivery.receiver.url} and no further; to slow it down:", soft_wrap=True)
-    console.print(f"  curl -X PUT {delivery.receiver.url}settings -d '{{\"delay\": 2000}}'", highlight=False, soft_wrap=True)
+    console.print(f"the toggles go to {receiver.url} and no further; to slow it down:", soft_wrap=True)
+    console.print(f"  curl -X PUT {receiver.url}settings -d '{{\"delay\": 2000}}'", highlight=False, soft_wrap=True)
     console.print("the events go to files, every 10 s; to look at them:")
     for command in COMMANDS:
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
-    connection = server.connect(DATABASE, READER, autocommit=True)
+    figures = Figures()
     display = Screen(console, server.bin / "psql", server.environment(DATABASE) | {"PGUSER": READER})
-    with Figures(connection) as figures, display.live() as screen:
+    with server.connect(DATABASE, READER, autocommit=True) as connection, display.live() as screen:
         while (left := ends_at - time.monotonic()) > 0:
-            screen.show(figures.read(stream.sent, delivery.receiver.counters))
-            if stream.ended.wait(min(TICK_SECONDS, left)):
-                raise stream.failed()
-            if delivery.ended():
-                raise delivery.failed()
-            if lake.ended():
-                raise lake.failed()
+            screen.show(figures.read(connection, pipeline.stream.sent, receiver.counters))
+            pipeline.check()
+            time.sleep(min(TICK_SECONDS, left))
 
 
-def closing_check(server: postgres.Server, parts: Parts, console: Console) -> bool:
+def closing_check(pipeline: Pipeline, console: Console) -> bool:
     """Compare generator, tables, receiver and lake; the last lines say how many of each are right."""
-    stream, delivery, lake = parts
     console.print("checking every event, membership and toggle against an independent fold")
-    with server.connect(DATABASE, READER) as connection:
-        delivery.wait_for(check.count_toggles(connection))
-        lake.finish()
-        result = check.compare(connection, stream.generate_again(), delivery.receiver.received(), lake_lines())
+    pipeline.finish()
+    with pipeline.server.connect(DATABASE, READER) as connection:
+        pipeline.delivery.wait_for(check.count_toggles(connection))
+        documents = pipeline.delivery.receiver.received()
+        result = check.compare(connection, pipeline.stream.lines(), documents, lake_lines())
     console.print(result.sentence(), highlight=False, soft_wrap=True)
     return result.right()
 

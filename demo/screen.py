@@ -15,15 +15,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demo.figures import Reading
+from demo.figures import OUTCOMES, Reading
 
 QUERIES = Path(__file__).resolve().parents[1] / "queries"
 SHOWN = ("pg_user_active_segments", "pg_event_outcomes", "pg_segment_membership", "pg_user_point_lookup")
 VARIABLES = ("-v", "rows=10", "-v", "to_user=usr-000003")
 QUERY_TICKS = 4
 """For how many ticks each query is shown."""
-
-OUTCOMES = ("joined", "rejoined", "left", "absent", "repeat", "late")
 
 
 class Screen:
@@ -73,7 +71,6 @@ def figures(reading: Reading) -> RenderableType:
         "events reduced": f"{reading.events:,}, {state(reading)}",
         "batches": f"{reading.batches:,}",
         "memberships": f"{reading.memberships:,}, members now {reading.members:,}",
-        "rejects": f"{reading.rejects:,}",
     }.items():
         counts.add_row(Text(name, style="dim"), value)
     outcomes = Table.grid(padding=(0, 2))

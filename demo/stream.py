@@ -1,77 +1,114 @@
-"""Generated events on their way to a loader in the role segment_loader, which is a process of its own."""
+"""Generated events on their way to a loader in the role segment_loader, which is a process of its own.
+
+Whenever the rate changes another generator takes over, with a seed of its own. A `Leg` says what one of them has sent, so that
+all of it can be generated again.
+"""
 
 import contextlib
 import os
+import queue
+import select
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import randbits
+from typing import Any, Final
 
-from demo import postgres
-from demo.errors import StepFailedError
+from demo.program import ROOT, Program
 from loader.generate import generate
 
-ROOT = Path(__file__).resolve().parents[1]
-LOG = postgres.STATE / "loader.log"
-LOADER = (sys.executable, "-m", "loader")
+SHARES: Final = {"late": 0.01, "duplicates": 0.01}
+START_SECONDS: Final = 10.0
+"""In which a generator has to have its first line."""
 
 
 @dataclass
-class Stream:
-    """Generated events on their way to the loader; the same seed and start give the same events again."""
+class Leg:
+    """What one generator was asked for, and how many of its lines were sent."""
 
     rate: float
     seed: int
     start: datetime
     sent: int = 0
-    ended: threading.Event = field(default_factory=threading.Event)
 
-    @contextlib.contextmanager
-    def running(self, environment: Mapping[str, str]) -> Iterator[None]:
-        """Generate and load for as long as the block runs; then everything sent is loaded before this returns."""
-        loader = self._loader(environment)
-        generator = self._generator()
-        pump = threading.Thread(target=self._pump, args=(generator, loader), name="pump")
-        pump.start()
-        try:
-            yield
-        finally:
-            generator.terminate()
-            pump.join()
-            generator.wait()
-            if loader.wait():
-                raise self.failed()
-
-    def generate_again(self) -> Iterator[bytes]:
+    def lines(self) -> Iterator[bytes]:
         """The lines that were sent, once more."""
-        for _, lines in generate(count=self.sent, start=self.start, rate=self.rate, seed=self.seed):
+        for _, lines in generate(count=self.sent, start=self.start, rate=self.rate, seed=self.seed, **SHARES):  # type: ignore[arg-type]
             yield from lines
 
-    def _pump(self, generator: subprocess.Popen[bytes], loader: subprocess.Popen[bytes]) -> None:
+    def generator(self) -> subprocess.Popen[bytes]:
+        """A generator that has begun to write, without end."""
+        options: dict[str, Any] = {"rate": self.rate, "seed": self.seed, "start": self.start.isoformat()} | SHARES
+        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        command = [sys.executable, "-m", "loader", "generate", *words]
+        started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+        select.select([started.stdout], [], [], START_SECONDS)
+        return started
+
+
+class Stream:
+    """The demo's events: so many a second, none while the rate is 0."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        stream = ("stream", "--source", "demo", "--lanes", "1", "-")
+        self.loader = Program("loading", "segment_loader", environment, "loader", *stream)
+        self.legs: list[Leg] = []
+        self._generator: subprocess.Popen[bytes] | None = None
+
+    @property
+    def sent(self) -> int:
+        """How many lines were sent to the loader."""
+        return sum(leg.sent for leg in self.legs)
+
+    def lines(self) -> Iterator[bytes]:
+        """All lines that were sent, once more."""
+        for leg in self.legs:
+            yield from leg.lines()
+
+    def start(self) -> None:
+        """Start a loader; nothing flows yet."""
+        self._turns: queue.SimpleQueue[tuple[Leg, subprocess.Popen[bytes]] | None] = queue.SimpleQueue()
+        loader = self.loader.start(stdin=subprocess.PIPE)
+        self._pump = threading.Thread(target=self._pass_on, args=(loader,), name="pump")
+        self._pump.start()
+
+    def flow(self, rate: float) -> None:
+        """Send so many events a second from now on; the generator of before ends when its successor has begun."""
+        before, self._generator = self._generator, None
+        if rate:
+            leg = Leg(rate, randbits(32), datetime.now(UTC))
+            self._generator = leg.generator()
+            self.legs.append(leg)
+            self._turns.put((leg, self._generator))
+        if before:
+            before.terminate()
+
+    def stop(self) -> None:
+        """End the stream; everything that was sent is loaded when this returns."""
+        if self.loader.wanted:
+            self.flow(0)
+            self._turns.put(None)
+            self._pump.join()
+            self.loader.finish()
+
+    def _pass_on(self, loader: subprocess.Popen[bytes]) -> None:
+        """Pass on what the generators write, one after the other."""
+        with contextlib.suppress(BrokenPipeError), loader.stdin:  # type: ignore[union-attr]
+            while turn := self._turns.get():
+                self._pump_lines(*turn, loader)
+
+    def _pump_lines(self, leg: Leg, generator: subprocess.Popen[bytes], loader: subprocess.Popen[bytes]) -> None:
         """Pass whole lines on and count them; what the generator had begun when it was ended is dropped."""
         rest = b""
-        with contextlib.suppress(BrokenPipeError), loader.stdin:  # type: ignore[union-attr]
-            while chunk := os.read(generator.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
-                lines, newline, rest = (rest + chunk).rpartition(b"\n")
-                loader.stdin.write(lines + newline)  # type: ignore[union-attr]
-                loader.stdin.flush()  # type: ignore[union-attr]
-                self.sent += lines.count(b"\n") + len(newline)
-        self.ended.set()
-
-    def _generator(self) -> subprocess.Popen[bytes]:
-        options = {"--rate": self.rate, "--seed": self.seed, "--start": self.start.isoformat()}
-        command = [*LOADER, "generate", *(str(word) for option in options.items() for word in option)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
-
-    def _loader(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        command = [*LOADER, "stream", "--source", "demo", "--lanes", "1", "-"]
-        where = os.environ | environment | {"PGUSER": "segment_loader"}
-        with LOG.open("wb") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=where, stdin=subprocess.PIPE, stderr=log, start_new_session=True)
-
-    def failed(self) -> StepFailedError:
-        """The error that tells what the loader said last."""
-        return StepFailedError(step="loading", said=LOG.read_text(errors="replace").strip().rpartition("\n")[2])
+        with generator:
+            try:
+                while chunk := os.read(generator.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
+                    lines, newline, rest = (rest + chunk).rpartition(b"\n")
+                    loader.stdin.write(lines + newline)  # type: ignore[union-attr]
+                    loader.stdin.flush()  # type: ignore[union-attr]
+                    leg.sent += lines.count(b"\n") + len(newline)
+            finally:
+                generator.terminate()

@@ -37,12 +37,21 @@ RESET: Final = struct.pack("ii", 1, 0)
 class Receiver:
     """A receiver on a port of its own, or on `port`; use it in a `with`, or start and stop it.
 
-    `answer` is called outside of any lock, by several threads when there are several connections.
+    `answer` is called with each call, and `on_answer` with each that is about to be answered, whole; both outside of any lock, by
+    several threads when there are several connections.
     """
 
-    def __init__(self, port: int = 0, answer: Callable[[Call], Answer] | None = None, *, keep: bool = False) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        answer: Callable[[Call], Answer] | None = None,
+        *,
+        keep: bool = False,
+        on_answer: Callable[[Call], None] | None = None,
+    ) -> None:
         self.port = port
         self.answer = answer or self.answer_by_settings
+        self.on_answer = on_answer
         self.settings = Settings()
         self.keep = keep
         self._lock = threading.Lock()
@@ -111,13 +120,21 @@ class Receiver:
             self._counters.largest = max(self._counters.largest, call.size)
         return kept, self.answer(call)
 
-    def answering(self, kept: Call, answer: Answer) -> None:
+    def answering(self, call: Call, kept: Call, answer: Answer) -> None:
         """Take note of the answer, which is about to be sent."""
         with self._lock:
-            kept.status = answer.status
+            call.status = kept.status = answer.status
             if kept.accepted:
                 self._counters.accepted += 1
                 self._counters.documents += kept.count
+        if self.on_answer:
+            self.on_answer(call)
+
+    def clear(self) -> None:
+        """Forget the calls and the counts of before."""
+        with self._lock:
+            self._counters = Counters()
+            self._calls.clear()
 
     def describe(self) -> dict[str, Any]:
         """Settings and counters, as GET /settings shows them."""
@@ -204,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
         kept, answer = self.server.receiver.take(call)
         if self.server.stopping.wait(None if answer.hang else answer.delay):
             raise ConnectionAbortedError
-        self.server.receiver.answering(kept, answer)
+        self.server.receiver.answering(call, kept, answer)
         self._send(answer)
 
     def do_GET(self) -> None:
