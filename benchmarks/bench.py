@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from benchmarks.process import ROOT, Failed, Usage, measure
 from demo.postgres import DEFAULT_MAJOR, Server, installations
-from demo.run import fresh_database
+from demo.database import fresh_database
 
 DATABASE = "bench"
 PATIENCE = 120.0

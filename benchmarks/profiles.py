@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 from benchmarks.bench import DATABASE, Bench
 from benchmarks.events import MANY, generate, load
 from benchmarks.results import Figure
-from demo.run import build_views, dbt
+from demo.database import build_views, dbt
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`python -m demo` shows events becoming memberships; `… demo postgres` and `… demo webhook` are parts for one's own shell."""
 
+import os
 import shlex
 import signal
 from types import FrameType
@@ -15,13 +16,27 @@ from loader.options import FiniteRange
 @click.group(invoke_without_command=True)
 @click.option("--rate", type=FiniteRange(0, min_open=True), default=1000, show_default=True, help="Events per second.")
 @click.option("--seconds", type=FiniteRange(0, min_open=True), help="Run unattended for so long, then check every event.")
+@click.option(
+    "--page/--no-page",
+    default=None,
+    help="A page in the browser, or a view in the terminal.  [default: the page where there is a display and no --seconds]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8642,
+    show_default=True,
+    help="Of the page; the next free one if it is taken.",
+)
 @click.pass_context
-def main(context: click.Context, rate: float, seconds: float | None) -> None:
+def main(context: click.Context, rate: float, seconds: float | None, page: bool | None, port: int) -> None:
     """Stream generated events into a PostgreSQL of the checkout's own and watch the memberships."""
     postgres.forget_other_servers()
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
-    if context.invoked_subcommand is None and not run.demo(rate, seconds):
+    if page is None:
+        page = seconds is None and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if context.invoked_subcommand is None and not run.demo(rate, seconds, port if page else None):
         raise SystemExit(1)
 
 

@@ -2,12 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from demo.calls import Call
 from demo.errors import NotDeliveredError
 from demo.program import Program
+from demo.record import Record
 from demo.webhook import Receiver
 
 SLOT = "segment_demo"
@@ -17,14 +17,18 @@ LONGEST_WAIT = 120.0
 
 
 class Delivery:
-    """From the tables to the receiver, which keeps every document or tells `on_answer` of each call."""
+    """From the tables to the receiver, which keeps every document, or puts them into the record for somebody to take."""
 
-    def __init__(
-        self, environment: Mapping[str, str], *, keep: bool = False, on_answer: Callable[[Call], None] | None = None
-    ) -> None:
-        self.receiver = open_receiver(keep=keep, on_answer=on_answer)
+    def __init__(self, environment: Mapping[str, str], *, keep: bool, recorded: bool) -> None:
+        self.record = Record()
+        self.receiver = open_receiver(keep=keep, on_answer=self.record.add if recorded else None)
         run = ("run", "--url", self.receiver.url, "--slot", SLOT, "--from", "start", "--wait")
         self.listener = Program("delivering", "segment_listener", environment, "listener", *run)
+
+    def clear(self) -> None:
+        """Forget what was received."""
+        self.receiver.clear()
+        self.record.clear()
 
     def drop(self) -> None:
         """Remove the slot, once the listener has ended, so that the server keeps no log for it."""

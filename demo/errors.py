@@ -43,5 +43,9 @@ class NotDeliveredError(DemoError):
     """Of {documents:,} toggles {delivered:,} reached the webhook in time, so some are missing; .demo/listener.log tells why."""
 
 
+class PageError(DemoError):
+    """The ports {port} to {last} of 127.0.0.1 are all taken, so there can be no page; choose --port 0, or --no-page."""
+
+
 class PortError(DemoError):
     """The port {port} of 127.0.0.1 cannot be opened ({why}), so nobody could post to it; choose another one with --port."""

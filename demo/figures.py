@@ -1,14 +1,14 @@
 """The figures that are shown, read from the database as segment_reader; what grows without end is read from where it was left.
 
-A query whose time grows with the tables is asked again only after a hundred times as long as it took: looking costs no more than
-a hundredth of a core, however much there is.
+A query whose time grows with the tables is asked again only after two hundred times as long as it took: it costs a
+two-hundredth of a core at most, however much there is.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, LiteralString, TypeVar, cast
+from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar, cast
 
 import psycopg
 
@@ -35,12 +35,20 @@ select
 from segment_sources
 """
 
-MEMBERSHIPS = "select count(*), count(*) filter (where member) from segment_memberships"
+SIZES = """
+select
+  segment_name, vendor, count(*) filter (where member) as members,
+  (sum(count(*)) over ())::bigint, (sum(count(*) filter (where member)) over ())::bigint
+from segment_memberships
+group by segment_name, vendor
+order by members desc, vendor, segment_name
+limit 8
+"""
 
 OUTCOMES: Final = ("joined", "rejoined", "left", "absent", "repeat", "late", "duplicate", "rejected")
 """What can come of a line."""
 
-IDLE: Final = 100
+IDLE: Final = 200
 """For how many times as long as a query took it is not asked again."""
 
 
@@ -62,6 +70,22 @@ class Seldom(Generic[Found]):
         return self.found
 
 
+class Segment(NamedTuple):
+    """A segment and its members now."""
+
+    name: str
+    vendor: int
+    members: int
+
+
+class Sizes(NamedTuple):
+    """How many memberships there are, how many of them are of members now, and where most are."""
+
+    memberships: int = 0
+    members: int = 0
+    largest: tuple[Segment, ...] = ()
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the tables say at one moment, and what was sent and delivered before it; rates are those since the reading before."""
@@ -70,8 +94,7 @@ class Reading:
     taken: int = 0
     events: int = 0
     batches: int = 0
-    memberships: int = 0
-    members: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
     outcomes: Mapping[str, int] = field(default_factory=dict)
     delivered: int = 0
     events_per_second: float = 0.0
@@ -107,15 +130,16 @@ class Totals:
 
 
 class Figures:
-    """Reads them, on whatever connection there is."""
+    """Reads them, on whatever connection there is; `resets` says how often the tables were found to have been emptied."""
 
     def __init__(self) -> None:
+        self.resets = 0
         self._totals = Totals()
         self._next_xact = "0"
-        self._memberships = Seldom(lambda connection: one(connection, MEMBERSHIPS), (0, 0))
+        self._sizes = Seldom[Sizes](sizes, Sizes())
         self._before = Totals()
         self._counters = Counters()
-        self._read_at = time.monotonic()
+        self._read_at: float | None = None
 
     def read(self, connection: Connection, sent: int, counters: Counters) -> Reading:
         """Read everything anew, in one snapshot; `sent` and the receiver's counters were read before."""
@@ -123,12 +147,12 @@ class Figures:
             connection.execute("set transaction isolation level repeatable read read only")
             self._count(connection)
             taken, duplicates, rejected = one(connection, SOURCES)
-            memberships, members = self._memberships.latest(connection)
+            found = self._sizes.latest(connection)
         seconds, before, now = self._since_last(), self._before, self._totals
         calls, documents = counters.accepted - self._counters.accepted, counters.documents - self._counters.documents
         self._before, self._counters = Totals(now.events, now.batches, now.outcomes.copy(), now.first_batch), counters
         return Reading(
-            sent=sent, taken=taken, events=now.events, batches=now.batches, memberships=memberships, members=members,
+            sent=sent, taken=taken, events=now.events, batches=now.batches, sizes=found,
             outcomes=dict(now.outcomes) | {"duplicate": duplicates, "rejected": rejected}, delivered=counters.documents,
             events_per_second=(now.events - before.events) / seconds,
             batches_per_second=(now.batches - before.batches) / seconds,
@@ -139,7 +163,9 @@ class Figures:
     def _count(self, connection: Connection) -> None:
         """Count the batches that came since."""
         batches, events, repeats, first, last, ids, self._next_xact, first_batch = one(connection, BATCHES, self._next_xact)
-        if first_batch != self._totals.first_batch:  # these are other tables: it was None, or somebody has emptied them
+        if first_batch != self._totals.first_batch:
+            self.resets += self._totals.batches > 0
+            self._sizes = Seldom[Sizes](sizes, Sizes())
             self._totals, self._before = Totals(first_batch=first_batch), Totals()
         self._totals.batches += batches
         self._totals.events += events
@@ -148,9 +174,9 @@ class Figures:
             self._totals.outcomes.update(dict(connection.execute(COUNTED, [first, last, ids]).fetchall()))
 
     def _since_last(self) -> float:
-        """Seconds since the last reading."""
+        """Seconds since the last reading; without end before the first one, so that what it finds has no rate."""
         now = time.monotonic()
-        seconds, self._read_at = max(now - self._read_at, 0.001), now
+        seconds, self._read_at = float("inf") if self._read_at is None else max(now - self._read_at, 0.001), now
         return seconds
 
 
@@ -158,3 +184,12 @@ def one(connection: Connection, query: LiteralString, *values: object) -> tuple[
     """The row of a query that always has one."""
     (row,) = connection.execute(query, values or None).fetchall()
     return cast(tuple[Any, ...], row)
+
+
+def sizes(connection: Connection) -> Sizes:
+    """The sizes, in one pass."""
+    rows = connection.execute(SIZES).fetchall()
+    if not rows:
+        return Sizes()
+    (*_, memberships, members) = rows[0]
+    return Sizes(memberships, members, tuple(Segment(name, vendor, found) for name, vendor, found, *_ in rows if found))

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from demo import postgres
-from demo.calls import Call
 from demo.delivery import Delivery
 from demo.errors import StepFailedError
 from demo.lake import Lake
@@ -37,19 +36,20 @@ class Note(NamedTuple):
 
 
 class Pipeline:
-    """Stream, loader, listener, receiver and lake on a server; with `keep` the receiver keeps every document."""
+    """Stream, loader, listener, receiver and lake on a server.
 
-    def __init__(
-        self, server: postgres.Server, rate: float, *, keep: bool = False, on_answer: Callable[[Call], None] | None = None
-    ) -> None:
+    With `keep` the receiver keeps every document; with `recorded` somebody takes what the record has, again and again.
+    """
+
+    def __init__(self, server: postgres.Server, rate: float, *, keep: bool, recorded: bool) -> None:
         environment = server.environment(DATABASE)
         self.server = server
         self.rate = rate
-        self.paused = False
+        self.paused = self.listener_paused = self.cut = False
         self.resets = 0
         self.notes: deque[Note] = deque(maxlen=KEPT_NOTES)
         self.stream = Stream(environment)
-        self.delivery = Delivery(environment, keep=keep, on_answer=on_answer)
+        self.delivery = Delivery(environment, keep=keep, recorded=recorded)
         self.lake = Lake(environment)
         self._starts: dict[Program, Callable[[], object]] = {
             self.delivery.listener: self.delivery.listener.start,
@@ -96,7 +96,7 @@ class Pipeline:
 
     def pause_listener(self, paused: bool) -> Future[None]:
         """Stop the listener, or start it again."""
-        listener = self.delivery.listener
+        self.listener_paused, listener = paused, self.delivery.listener
         text = f"the listener is {'stopped' if paused else 'started'}"
         return self._do(text, (lambda: rest(listener)) if paused else self._start_listener)
 
@@ -110,11 +110,12 @@ class Pipeline:
 
     def cut_receiver(self, cut: bool) -> Future[None]:
         """Have the receiver's port closed, with every connection, or open again."""
-        receiver = self.delivery.receiver
-        return self._do(f"the receiver is {'cut off' if cut else 'connected again'}", receiver.stop if cut else receiver.start)
+        self.cut = cut
+        return self._do(f"the receiver is {'cut off' if cut else 'connected again'}", self._connect)
 
     def reset(self) -> Future[None]:
-        """Empty the tables and the lake, and start anew."""
+        """Empty the tables and the lake, and start anew, with everything running."""
+        self.paused = self.listener_paused = self.cut = False
         return self._do("the tables and the lake are emptied", self._reset)
 
     def _do(self, text: str, work: Callable[[], object]) -> Future[None]:
@@ -162,18 +163,28 @@ class Pipeline:
 
     def _reset(self) -> None:
         """Nothing writes or reads while the tables are emptied; the slot begins anew, as what it would deliver is gone."""
-        self._rest()
+        for program in (self.stream, self.lake.export, self.delivery.listener):
+            rest(program)
         self.delivery.drop()
+        self.delivery.clear()
+        self.stream.legs.clear()
+        self.lake.clear()
+        self.resets += 1
         try:
             with self.server.connect(DATABASE, autocommit=True) as connection:
                 connection.execute(EMPTY)
-            self.lake.clear()
-            self.stream.legs.clear()
-            self.delivery.receiver.clear()
-            self.resets += 1
         finally:
+            self._connect()
             for start in self._starts.values():
                 start()
+
+    def _connect(self) -> None:
+        """Have the receiver's port as it is wanted."""
+        receiver = self.delivery.receiver
+        if self.cut:
+            receiver.stop()
+        elif not receiver.listening:
+            receiver.start()
 
     def _stop(self) -> None:
         """Stop whatever runs, first what brings more; a program's own bad end is told when everything is stopped."""
@@ -183,10 +194,6 @@ class Pipeline:
             ends.callback(self.delivery.listener.stop)
             ends.callback(self.lake.export.stop)
             ends.callback(self.stream.stop)
-
-    def _rest(self) -> None:
-        for program in (self.stream, self.lake.export, self.delivery.listener):
-            rest(program)
 
 
 def rest(program: Program | Stream) -> None:

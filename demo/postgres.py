@@ -174,8 +174,11 @@ class Server:
 
     def connect(self, database: str, user: str = SUPERUSER, **options: Any) -> psycopg.Connection[Any]:
         """A connection in UTC."""
-        where: dict[str, Any] = {"host": str(self.socket), "port": PORT, "user": user, "dbname": database}
-        return psycopg.connect(**where | {"options": "-c timezone=UTC"} | options)
+        return psycopg.connect(**self.address(database, user) | {"options": "-c timezone=UTC"} | options)
+
+    def address(self, database: str, user: str = SUPERUSER) -> dict[str, Any]:
+        """What psycopg needs to connect."""
+        return {"host": str(self.socket), "port": PORT, "user": user, "dbname": database}
 
     def _execute(self, statement: sql.Composed) -> None:
         with self.connect("postgres", autocommit=True) as connection:

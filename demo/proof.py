@@ -5,6 +5,7 @@ loaders there are. One that was received first waits for its row. Where every tr
 read and it is not there, what was received is `unexpected`.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, cast
 
@@ -19,22 +20,21 @@ MOST_WAITING: Final = 100_000
 KEPT_MATCHES: Final = 100_000
 """Latest toggles that are known when they come again: more than are in the call that a killed listener makes anew."""
 
-NEXT = """
+SNAPSHOT = """
+select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+"""
+
+BATCHES = """
 select
-  coalesce(max(xact_id)::text::bigint + 1, 0), count(*),
-  pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-from (
-  select xact_id from segment_batches
-  where xact_id >= %s::text::xid8 and xact_id < pg_snapshot_xmin(pg_current_snapshot())
-  order by xact_id, batch_id limit %s
-) batches
+  xact_id::text::bigint, batch_id, first_seq, last_seq, extract(epoch from pg_xact_commit_timestamp(xact_id::xid))::float
+from segment_batches
+where (xact_id, batch_id) > (%s::text::xid8, %s) and xact_id < pg_snapshot_xmin(pg_current_snapshot())
+order by xact_id, batch_id
+limit %s
 """
 
 TOGGLES = """
-select t.event_id::text, t.user_id, t.occurred_at, extract(epoch from pg_xact_commit_timestamp(b.xact_id::xid))::float
-from segment_batches b
-join segment_toggles t on t.batch_id = b.batch_id and t.seq between b.first_seq and b.last_seq
-where b.xact_id >= %s::text::xid8 and b.xact_id < %s::text::xid8
+select event_id::text, user_id, occurred_at, batch_id from segment_toggles where seq between %s and %s and batch_id = any (%s)
 """
 
 LAST_SEQ = "select coalesce(max(seq), 0) from segment_outcomes"
@@ -63,9 +63,9 @@ left join (
 class Standing(NamedTuple):
     """Toggles that are in the table and were received; such as were received once more; such as the table does not have."""
 
-    matched: int
-    again: int
-    unexpected: int
+    matched: int = 0
+    again: int = 0
+    unexpected: int = 0
 
 
 class Mark(NamedTuple):
@@ -79,10 +79,10 @@ class Toggles:
     """Compares what is received with the table."""
 
     def __init__(self) -> None:
-        self._next_xact = 0
+        self._position = 0, 0
         self._waiting: dict[Identity, float] = {}
         self._early: dict[Identity, float] = {}
-        self._known: dict[Identity, None] = {}
+        self._known: OrderedDict[Identity, None] = OrderedDict()
         self._mark: Mark | None = None
         self._latencies: list[float] = []
         self._matched = self._again = self._unexpected = 0
@@ -103,14 +103,12 @@ class Toggles:
         while more and len(self._waiting) < MOST_WAITING:
             with connection.transaction():
                 connection.execute("set transaction isolation level repeatable read read only")
-                ((after_last, count, xmin, xmax),) = connection.execute(NEXT, [self._next_xact, BATCHES_AT_ONCE]).fetchall()
-                more = count == BATCHES_AT_ONCE
-                end = after_last if more else xmin
-                rows = connection.execute(TOGGLES, [self._next_xact, end]).fetchall() if count else []
-            for event, user, occurred_at, committed_at in rows:
-                self._find(Identity(event, user, occurred_at), committed_at)
-            self._next_xact = end
-        self._judge(xmax)
+                ((xmin, xmax),) = connection.execute(SNAPSHOT).fetchall()
+                batches = connection.execute(BATCHES, [*self._position, BATCHES_AT_ONCE]).fetchall()
+                self._find(connection, batches)
+            more = len(batches) == BATCHES_AT_ONCE
+            if not more:
+                self._judge(xmin, xmax)
 
     def standing(self) -> Standing:
         """How it stands."""
@@ -121,7 +119,17 @@ class Toggles:
         latencies, self._latencies = sorted(self._latencies), []
         return latencies
 
-    def _find(self, identity: Identity, committed_at: float) -> None:
+    def _find(self, connection: psycopg.Connection[Any], batches: list[tuple[Any, ...]]) -> None:
+        """Take the toggles of batches."""
+        if not batches:
+            return
+        xacts, ids, firsts, lasts, committed_at = zip(*batches, strict=True)
+        committed = dict(zip(ids, committed_at, strict=True))
+        for event, user, occurred_at, batch in connection.execute(TOGGLES, [min(firsts), max(lasts), list(ids)]).fetchall():
+            self._expect(Identity(event, user, occurred_at), committed[batch])
+        self._position = xacts[-1], ids[-1]
+
+    def _expect(self, identity: Identity, committed_at: float) -> None:
         if (answered_at := self._early.pop(identity, None)) is not None:
             self._match(identity, committed_at, answered_at)
         else:
@@ -132,11 +140,11 @@ class Toggles:
         self._latencies.append(max(0.0, 1000 * (answered_at - committed_at)))
         self._known[identity] = None
         if len(self._known) > KEPT_MATCHES:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
 
-    def _judge(self, xmax: int) -> None:
-        """What was there at the mark has been looked for in every transaction of then."""
-        if self._mark and self._next_xact >= self._mark.xact:
+    def _judge(self, xmin: int, xmax: int) -> None:
+        """Everything below `xmin` has been read; what was received before the mark, when `xmax` was its xact, should be there."""
+        if self._mark and xmin >= self._mark.xact:
             for identity in self._mark.identities & self._early.keys():
                 del self._early[identity]
                 self._unexpected += 1

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -53,33 +52,27 @@ class Answered(NamedTuple):
     lines: tuple[str, ...]
 
 
-@dataclass
 class Record:
-    """Takes note of what the receiver answers, in whichever thread; documents that are none are counted as `unreadable`."""
+    """Takes note of what the receiver answers, in whichever thread; what is no toggle, but posted by hand, is only shown."""
 
-    unreadable: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: deque[Answered] = deque(maxlen=KEPT_CALLS)
-        self._arrivals: list[Arrival] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._calls: deque[Answered] = deque(maxlen=KEPT_CALLS)
+            self._arrivals: list[Arrival] = []
 
     def add(self, call: Call) -> None:
         """Take note of a call that is about to be answered."""
         now = time.time()
         answered = describe(call, now)
+        arrivals = [Arrival(Identity(*found), now) for found in documents(call)] if call.accepted else []
         with self._lock:
             self._calls.append(answered)
-            if call.accepted:
-                self._take_documents(call, now)
-
-    def _take_documents(self, call: Call, now: float) -> None:
-        try:
-            documents = DOCUMENTS.decode(plain(call.headers, call.body))
-        except msgspec.MsgspecError:
-            self.unreadable += call.count
-        else:
-            self._arrivals += [Arrival(Identity(found.event, found.user, found.timestamp), now) for found in documents]
+            self._arrivals += arrivals
 
     @property
     def calls(self) -> list[Answered]:
@@ -95,6 +88,15 @@ class Record:
 
 
 DOCUMENTS: Final = msgspec.json.Decoder(list[Document])
+
+
+def documents(call: Call) -> list[tuple[str, str, datetime]]:
+    """The identities of the documents, none where one of them is no toggle."""
+    try:
+        found = DOCUMENTS.decode(plain(call.headers, call.body))
+    except msgspec.MsgspecError:
+        return []
+    return [(document.event, document.user, document.timestamp) for document in found]
 
 
 def describe(call: Call, now: float) -> Answered:

@@ -7,16 +7,15 @@ However the demo ends, what was sent is loaded, and no process or socket that it
 import contextlib
 import fcntl
 import os
-import subprocess
-import sys
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from rich.console import Console
 
 from demo import check, postgres
-from demo.errors import AlreadyRunningError, StepFailedError
+from demo.database import build_views, dbt, fresh_database
+from demo.errors import AlreadyRunningError, PageError
 from demo.figures import Figures
 from demo.lake import COMMANDS
 from demo.lake import lines as lake_lines
@@ -24,22 +23,49 @@ from demo.pipeline import DATABASE, Pipeline
 from demo.screen import Screen
 from migrations.schema import dump
 
-ROOT = Path(__file__).resolve().parents[1]
 READER = "segment_reader"
 OWN_DATABASE = "segments"
 LOCK = postgres.STATE / "demo.lock"
 TICK_SECONDS = 1.0
+HOST = "127.0.0.1"
+PORTS = 100
+"""How many ports are tried for the page."""
 
 
-def demo(rate: float, seconds: float | None) -> bool:
-    """Run until Ctrl-C, or for `seconds` and then check; return whether all is as it should be."""
+def demo(rate: float, seconds: float | None, page: int | None) -> bool:
+    """Run until Ctrl-C, or for `seconds` and then check, on a page at the port `page` or a later one, or in the terminal.
+
+    Return whether all is as it should be.
+    """
     console = Console()
+    listener = None if page is None else listen(page, console)
     with contextlib.suppress(KeyboardInterrupt), ready_server(console) as server:
-        pipeline = Pipeline(server, rate, keep=seconds is not None)
+        pipeline = Pipeline(server, rate, keep=seconds is not None, recorded=listener is not None)
         with pipeline.running():
-            watch(pipeline, console, seconds)
+            if listener:
+                show_page(pipeline, listener, seconds)
+            else:
+                watch(pipeline, console, seconds)
             return seconds is None or closing_check(pipeline, console)
     return True
+
+
+def listen(port: int, console: Console) -> socket.socket:
+    """A port for the page: the first free one from `port` on. Who opens it at once waits until everything runs."""
+    for candidate in range(port, min(port + PORTS, 65536)):
+        with contextlib.suppress(OSError):
+            listener = socket.create_server((HOST, candidate))
+            why = "" if candidate in (0, port) else f" (port {port} is taken)"
+            console.print(f"the page: http://{HOST}:{listener.getsockname()[1]}/{why}", highlight=False, soft_wrap=True)
+            return listener
+    raise PageError(port=port, last=min(port + PORTS, 65536) - 1)
+
+
+def show_page(pipeline: Pipeline, listener: socket.socket, seconds: float | None) -> None:
+    """Serve the page until the time is over."""
+    from demo.page.serve import serve  # noqa: PLC0415 - the terminal's view does not wait for what the page needs
+
+    serve(pipeline, lambda: dbt(pipeline.server, DATABASE, "test"), listener, seconds)
 
 
 @contextlib.contextmanager
@@ -121,32 +147,6 @@ def own_server(console: Console) -> Iterator[postgres.Server]:
     finally:
         if not ran_before:
             server.stop()
-
-
-def fresh_database(server: postgres.Server, name: str) -> None:
-    """Make a database anew, and migrate it."""
-    server.drop_database(name)
-    server.create_database(name)
-    run_step("migrating", ROOT, [sys.executable, "-m", "alembic", "upgrade", "head"], server.environment(name))
-
-
-def build_views(server: postgres.Server, name: str) -> None:
-    """Have dbt build its models."""
-    dbt(server, name, "run")
-
-
-def dbt(server: postgres.Server, name: str, *arguments: str) -> None:
-    """Run dbt on a database; the files that it writes go to .demo."""
-    files = {"DBT_TARGET_PATH": str(postgres.STATE / "dbt"), "DBT_LOG_PATH": str(postgres.STATE / "dbt")}
-    command: list[str | Path] = [Path(sys.executable).with_name("dbt"), "--quiet", *arguments]
-    run_step(f"dbt {arguments[0]}", ROOT / "dbt_project", command, server.environment(name) | files)
-
-
-def run_step(step: str, folder: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
-    """Run a program to its end, which has to be a good one."""
-    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StepFailedError(step=step, said=(done.stdout + done.stderr).strip())
 
 
 def schema() -> str:

@@ -70,7 +70,7 @@ def figures(reading: Reading) -> RenderableType:
         "events sent": f"{reading.sent:,}",
         "events reduced": f"{reading.events:,}, {state(reading)}",
         "batches": f"{reading.batches:,}",
-        "memberships": f"{reading.memberships:,}, members now {reading.members:,}",
+        "memberships": f"{reading.sizes.memberships:,}, members now {reading.sizes.members:,}",
     }.items():
         counts.add_row(Text(name, style="dim"), value)
     outcomes = Table.grid(padding=(0, 2))
@@ -97,7 +97,7 @@ def line(reading: Reading) -> str:
     outcomes = ", ".join(f"{reading.outcomes.get(outcome, 0):,} {outcome}" for outcome in OUTCOMES)
     return (
         f"{reading.sent:,} sent ({state(reading)}), {reading.events_per_second:,.0f} events/s, "
-        f"{reading.memberships:,} memberships; {outcomes}; {reading.delivered:,} toggles delivered ({delivery(reading)}), "
+        f"{reading.sizes.memberships:,} memberships; {outcomes}; {reading.delivered:,} toggles delivered ({delivery(reading)}), "
         f"{reading.calls_per_second:,.1f} calls/s, {reading.documents_per_call:,.1f} documents a call"
     )
 

@@ -57,6 +57,7 @@ class Stream:
         self.loader = Program("loading", "segment_loader", environment, "loader", *stream)
         self.legs: list[Leg] = []
         self._generator: subprocess.Popen[bytes] | None = None
+        self._rate = 0.0
 
     @property
     def sent(self) -> int:
@@ -70,6 +71,7 @@ class Stream:
 
     def start(self) -> None:
         """Start a loader; nothing flows yet."""
+        self._rate, self._generator = 0.0, None
         self._turns: queue.SimpleQueue[tuple[Leg, subprocess.Popen[bytes]] | None] = queue.SimpleQueue()
         loader = self.loader.start(stdin=subprocess.PIPE)
         self._pump = threading.Thread(target=self._pass_on, args=(loader,), name="pump")
@@ -77,7 +79,9 @@ class Stream:
 
     def flow(self, rate: float) -> None:
         """Send so many events a second from now on; the generator of before ends when its successor has begun."""
-        before, self._generator = self._generator, None
+        if rate == self._rate:
+            return
+        self._rate, before, self._generator = rate, self._generator, None
         if rate:
             leg = Leg(rate, randbits(32), datetime.now(UTC))
             self._generator = leg.generator()

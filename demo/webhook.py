@@ -73,6 +73,11 @@ class Receiver:
         return f"http://{HOST}:{self.port}/"
 
     @property
+    def listening(self) -> bool:
+        """Whether the port is open."""
+        return self._server is not None
+
+    @property
     def counters(self) -> Counters:
         """What was counted so far, since the receiver was made."""
         with self._lock:
