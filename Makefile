@@ -5,13 +5,14 @@ RATE ?= 1000
 VENV := .venv/bin/python
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint bench schema clean
+.PHONY: demo test lint bench schema screenshot clean
 
+# In the browser where there is a display: PAGE=yes serves the page in any case, PAGE=no never; PORT is the page's.
 demo: .venv/installed-demo
-	@$(VENV) -m demo --rate $(RATE) $(if $(SECONDS),--seconds $(SECONDS))
+	@$(VENV) -m demo --rate $(RATE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(filter yes,$(PAGE)),--page) $(if $(filter no,$(PAGE)),--no-page) $(if $(PORT),--port $(PORT))
 
 test: .venv/installed-test
-	$(VENV) -m pytest -n 2 $(TESTS)
+	$(VENV) -m pytest -n 2 --dist loadgroup $(TESTS)
 
 lint: .venv/installed-dev
 	$(VENV) -m ruff check .
@@ -28,6 +29,10 @@ schema: .venv/installed-dev
 	@mkdir -p .demo
 	$(VENV) -m demo postgres schema > .demo/schema.sql
 	mv .demo/schema.sql migrations/schema.sql
+
+# README's picture of the page, of a demo run for it; it wants chromium.
+screenshot: .venv/installed-test
+	@$(VENV) -m tests.screenshot docs/page.png
 
 clean:
 	if [ -x $(VENV) ] && [ -d .demo ]; then $(VENV) -m demo postgres remove; fi

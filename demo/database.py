@@ -1,13 +1,14 @@
 """A database for the demo and the benchmarks: made anew, migrated, with dbt's views, and tested by dbt."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from demo import postgres
-from demo.errors import StepFailedError
+from demo.errors import StepFailedError, UntrueError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +30,16 @@ def dbt(server: postgres.Server, name: str, *arguments: str) -> None:
     files = {"DBT_TARGET_PATH": str(postgres.STATE / "dbt"), "DBT_LOG_PATH": str(postgres.STATE / "dbt")}
     command: list[str | Path] = [Path(sys.executable).with_name("dbt"), "--quiet", *arguments]
     run_step(f"dbt {arguments[0]}", ROOT / "dbt_project", command, server.environment(name) | files)
+
+
+def prove(server: postgres.Server, name: str) -> None:
+    """Have dbt's tests fold all events anew and compare; raise UntrueError where the tables say something else."""
+    try:
+        dbt(server, name, "test", "--no-use-colors")
+    except StepFailedError as error:
+        if failed := re.findall(r"Failure in test (\w+)", str(error)):
+            raise UntrueError(tests=", ".join(failed)) from None
+        raise
 
 
 def run_step(step: str, folder: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:

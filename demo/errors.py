@@ -39,6 +39,10 @@ class StepFailedError(DemoError):
     """The demo's step "{step}" failed, so it cannot go on; mend what it says here and run it again: {said}"""
 
 
+class UntrueError(DemoError):
+    """dbt test has found what the events do not lead to ({tests}), so the tables are wrong; .demo/dbt/dbt.log says where."""
+
+
 class NotDeliveredError(DemoError):
     """Of {documents:,} toggles {delivered:,} reached the webhook in time, so some are missing; .demo/listener.log tells why."""
 

@@ -149,7 +149,7 @@ class Pipeline:
     def _mend(self) -> None:
         for program, start in self._starts.items():
             if program.down and time.monotonic() - program.started_at > START_AGAIN_SECONDS:
-                self._note(f"{program.step} has ended and is started again: {program.said() or 'it said nothing'}")
+                self._note(f"the {program.name} {program.end()} and is started again")
                 start()
 
     def _finish(self) -> None:

@@ -1,5 +1,6 @@
 """A program of the project's that runs in a process of its own, in a role of its own, and what it said last."""
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -13,6 +14,8 @@ from demo import postgres
 from demo.errors import StepFailedError
 
 ROOT = Path(__file__).resolve().parents[1]
+LAST_BYTES = 4096
+"""How much of a log's end is looked at."""
 
 
 class Program:
@@ -26,7 +29,7 @@ class Program:
         self.log = postgres.STATE / f"{name}.log"
         self.wanted = False
         self.started_at = float("-inf")
-        self._name = name
+        self.name = name
         self._arguments = arguments
         self._environment = os.environ | environment | {"PGUSER": role}
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,8 +79,16 @@ class Program:
         return StepFailedError(step=self.step, said=self.said())
 
     def said(self) -> str:
-        """The last line of its log."""
-        return self.log.read_text(errors="replace").strip().rpartition("\n")[2]
+        """The last line of its log, or nothing."""
+        with contextlib.suppress(FileNotFoundError), self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            return log.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return ""
+
+    def end(self) -> str:
+        """How it has ended by itself, in a few words."""
+        status = self._process.poll() if self._process else None
+        return "was killed" if status and status < 0 else f"has ended ({self.said() or 'without a word'})"
 
     def _command(self, arguments: tuple[object, ...]) -> list[str]:
-        return [sys.executable, "-m", self._name, *map(str, arguments)]
+        return [sys.executable, "-m", self.name, *map(str, arguments)]

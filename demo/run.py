@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from demo import check, postgres
-from demo.database import build_views, dbt, fresh_database
+from demo.database import build_views, fresh_database, prove
 from demo.errors import AlreadyRunningError, PageError
 from demo.figures import Figures
 from demo.lake import COMMANDS
@@ -65,7 +65,7 @@ def show_page(pipeline: Pipeline, listener: socket.socket, seconds: float | None
     """Serve the page until the time is over."""
     from demo.page.serve import serve  # noqa: PLC0415 - the terminal's view does not wait for what the page needs
 
-    serve(pipeline, lambda: dbt(pipeline.server, DATABASE, "test"), listener, seconds)
+    serve(pipeline, lambda: prove(pipeline.server, DATABASE), listener, seconds)
 
 
 @contextlib.contextmanager

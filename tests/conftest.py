@@ -205,7 +205,11 @@ def restore_settings(server: Server) -> None:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
     """A second checkout with the files of this one and its virtual environment, which has all that the demo needs."""
-    copy = tmp_path / "a checkout"
+    yield from copy_checkout(tmp_path / "a checkout")
+
+
+def copy_checkout(copy: Path) -> Iterator[Path]:
+    """Make a second checkout, and take it and its server away afterwards."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     )

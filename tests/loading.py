@@ -92,7 +92,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def wait_for_count(database: Database, count: int, process: subprocess.Popen[bytes]) -> None:

@@ -62,15 +62,16 @@ class Live:
         found = [queries.read(name) for name in NAMES]
         self._queries = {query.name: query for query in found}
         with panel("Live queries", "half"):
-            self._choice = ui.select({query.name: query.question for query in found}, value=NAMES[0], on_change=self._changed)
-            self._choice.props('dense outlined aria-label="Query"').classes("full-width")
+            questions = {query.name: query.question for query in found}
+            self._choice = ui.select(questions, label="query", value=NAMES[0], on_change=self._changed)
+            self._choice.props("dense outlined").classes("full-width")
             with ui.element().classes("bar"):
                 self._user = self._box("user", "usr-000000")
                 self._vendor = self._box("vendor", "1")
                 self._segment = self._box("segment", "seg-0")
             self._sql = ui.label().classes("sql")
             self._problem = ui.label().classes("bad")
-            with ui.element().classes("scroll"):
+            with ui.element().classes("rows"):
                 self._place = ui.element()
         self._changed()
 

@@ -16,6 +16,7 @@ from demo.program import Program
 from demo.record import Answered
 
 SHOWN_CALLS: Final = 10
+SHOWN_LOG: Final = 160
 NONE: Final = "-"
 
 
@@ -149,7 +150,7 @@ class Flow:
         self._notes["generator"].text = f"{pipeline.stream.sent:,} sent"
         self._notes["loader"].text = f"{reading.on_their_way:,} on their way"
         self._notes["PostgreSQL"].text = f"{reading.sizes.memberships:,} memberships, {reading.sizes.members:,} members"
-        self._notes["listener"].text = "caught up" if poll.slot and poll.slot.caught_up else "behind"
+        self._notes["listener"].text = NONE if away or not poll.slot else "caught up" if poll.slot.caught_up else "behind"
         self._notes["webhook"].text = f"{reading.delivered:,} documents"
         self._notes["lake"].text = f"{poll.found.file_count:,} files"
 
@@ -221,11 +222,13 @@ class Slot:
     def __init__(self) -> None:
         with panel("Listener and its slot", "quarter"):
             self._figures = Figures(self.NAMES)
+            self._said = ui.label().classes("quiet")
 
-    def show(self, poll: Poll) -> None:
+    def show(self, pipeline: Pipeline, poll: Poll) -> None:
         """Show the latest."""
-        slot = poll.slot
-        if slot is None:
+        slot, (_, _, said) = poll.slot, pipeline.delivery.listener.said().partition(" ")
+        self._said.text = said[:SHOWN_LOG]
+        if slot is None or poll.away:
             self._figures.show(**dict.fromkeys(("state", "lag", "oldest_waits", "log"), NONE))
             return
         self._figures.show(

@@ -105,7 +105,7 @@ class Window:
             chart.show(poll)
         self._proof.show(poll)
         self._outcomes.show(poll)
-        self._slot.show(poll)
+        self._slot.show(self._pipeline, poll)
         self._knobs.show()
         self._faults.show()
         self._largest.show([(found.name, str(found.vendor), f"{found.members:,}") for found in poll.found.reading.sizes.largest])
