@@ -25,7 +25,7 @@ START_AGAIN_SECONDS: Final = 5.0
 
 KEPT_NOTES: Final = 50
 
-EMPTY: Final = "select segment_reset(); delete from webhook_dead_letters"
+EMPTY: Final = "select segment_reset(); truncate segment_activity, segment_overlap; delete from webhook_dead_letters"
 
 
 class Note(NamedTuple):

@@ -88,6 +88,7 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
     console.print("the events go to files, every 10 s; to look at them:")
     for command in COMMANDS:
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+    console.print("the same on a page, with knobs and charts: make demo PAGE=yes", highlight=False)
     figures = Figures()
     display = Screen(console, server.bin / "psql", server.environment(DATABASE) | {"PGUSER": READER})
     with server.connect(DATABASE, READER, autocommit=True) as connection, display.live() as screen:
