@@ -17,8 +17,8 @@ from typing import Any
 from urllib.request import urlopen
 
 from benchmarks.process import ROOT, Failed, Usage, measure
-from demo.postgres import DEFAULT_MAJOR, Server, installations
 from demo.database import fresh_database
+from demo.postgres import DEFAULT_MAJOR, Server, installations
 
 DATABASE = "bench"
 PATIENCE = 120.0

@@ -6,6 +6,7 @@ import signal
 from types import FrameType
 
 import click
+import psycopg
 
 from demo import postgres, run, watch
 from demo.calls import LONGEST_DELAY, Settings
@@ -104,3 +105,6 @@ if __name__ == "__main__":
         main(prog_name="python -m demo")
     except DemoError as error:
         raise SystemExit(f"Error: {error}") from None
+    except psycopg.OperationalError as error:
+        words = " ".join(str(error).split())
+        raise SystemExit(f"Error: PostgreSQL went away ({words}), so there is nothing to show; start the demo again.") from None

@@ -165,14 +165,14 @@ class Pipeline:
         """Nothing writes or reads while the tables are emptied; the slot begins anew, as what it would deliver is gone."""
         for program in (self.stream, self.lake.export, self.delivery.listener):
             rest(program)
-        self.delivery.drop()
-        self.delivery.clear()
-        self.stream.legs.clear()
-        self.lake.clear()
-        self.resets += 1
         try:
             with self.server.connect(DATABASE, autocommit=True) as connection:
+                self.delivery.drop()
+                self.delivery.clear()
+                self.resets += 1
                 connection.execute(EMPTY)
+            self.lake.clear()
+            self.stream.legs.clear()
         finally:
             self._connect()
             for start in self._starts.values():

@@ -57,6 +57,7 @@ class Stream:
         self.loader = Program("loading", "segment_loader", environment, "loader", *stream)
         self.legs: list[Leg] = []
         self._generator: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
         self._rate = 0.0
 
     @property
@@ -70,8 +71,8 @@ class Stream:
             yield from leg.lines()
 
     def start(self) -> None:
-        """Start a loader; nothing flows yet."""
-        self._rate, self._generator = 0.0, None
+        """Start a loader, where one has died another; nothing flows yet."""
+        self._end_pump()
         self._turns: queue.SimpleQueue[tuple[Leg, subprocess.Popen[bytes]] | None] = queue.SimpleQueue()
         loader = self.loader.start(stdin=subprocess.PIPE)
         self._pump = threading.Thread(target=self._pass_on, args=(loader,), name="pump")
@@ -92,11 +93,16 @@ class Stream:
 
     def stop(self) -> None:
         """End the stream; everything that was sent is loaded when this returns."""
-        if self.loader.wanted:
+        self._end_pump()
+        self.loader.finish()
+
+    def _end_pump(self) -> None:
+        """End what feeds the loader."""
+        if self._pump:
             self.flow(0)
             self._turns.put(None)
             self._pump.join()
-            self.loader.finish()
+            self._pump = None
 
     def _pass_on(self, loader: subprocess.Popen[bytes]) -> None:
         """Pass on what the generators write, one after the other."""

@@ -33,6 +33,21 @@ class Demo:
         """Its PostgreSQL."""
         return Server(self.checkout / f".demo/postgres-{VERSIONS[0]}", installations()[VERSIONS[0]])
 
+    def program(self, name: str) -> tuple[int, list[str]]:
+        """The process id and the command line of one of its programs; 0 and none where it does not run."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended
+                words = (process / "cmdline").read_text().split("\0")
+                if name in words and "generate" not in words and (process / "cwd").resolve() == self.checkout.resolve():
+                    return int(process.name), words
+        return 0, []
+
+    @property
+    def receiver(self) -> str:
+        """Where the stand-in listens."""
+        _, words = self.program("listener")
+        return words[words.index("--url") + 1]
+
     def fetch(self, query: str, *values: object) -> list[Row]:
         """Run one query on its database, as a superuser."""
         with self.server.connect("demo", autocommit=True) as connection:

@@ -4,15 +4,25 @@ Colours are not the only thing that tells lines apart: the second one is dashed.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
-
-from demo.page.poll import Point
+from typing import Any, Final, NamedTuple
 
 Options = dict[str, Any]
 
 COLOURS: Final = ["#2563eb", "#d97706"]
 GRID: Final = {"left": 4, "right": 8, "top": 30, "bottom": 4, "containLabel": True}
 FAINT: Final = {"lineStyle": {"color": "#88888844"}}
+
+
+class Point(NamedTuple):
+    """One tick: when (Unix time), rates a second, milliseconds; None is what nobody could tell."""
+
+    at: float
+    events: float | None = None
+    toggles: float | None = None
+    median: float | None = None
+    p99: float | None = None
+    delay: float = 0.0
+    documents_per_call: float | None = None
 
 
 def lines(first: str, second: str, *, axes: int, gaps: bool) -> Options:

@@ -46,10 +46,10 @@ class Dial:
             self._box.props(f"{label} dense outlined").mark(f"{name}, as a number")
 
     def show(self) -> None:
-        """Show what it is set to, by whomever."""
+        """Show what it is set to, by whomever; a box that is empty is being filled."""
         value = self._get()
         for element in (self._slider, self._box):
-            if element.value != value:
+            if element.value not in (value, None):
                 element.value = value
 
     def _set(self, value: float | None) -> None:
@@ -132,7 +132,7 @@ class Faults:
     def show(self) -> None:
         """Show whether the receiver can be cut or connected, and what was done last."""
         self._cut.text = "Connect the receiver" if self._pipeline.cut else "Cut the receiver"
-        for label, note in zip(self._notes, reversed(self._pipeline.notes), strict=False):
+        for label, note in zip(self._notes, reversed(list(self._pipeline.notes)), strict=False):
             label.text = f"{note.at:%H:%M:%S} {note.text}"
 
     async def _reset(self, pipeline: Pipeline) -> None:

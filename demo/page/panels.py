@@ -10,7 +10,8 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from demo.figures import OUTCOMES
 from demo.page import charts
-from demo.page.poll import Point, Poll
+from demo.page.charts import Point
+from demo.page.poll import Poll
 from demo.pipeline import Pipeline
 from demo.program import Program
 from demo.record import Answered
@@ -29,7 +30,7 @@ class Heading(TextElement):
 
 @contextlib.contextmanager
 def panel(title: str, width: str) -> Iterator[None]:
-    """A panel of the board, `wide`, `half`, `third` or `quarter`."""
+    """A panel of the board, as wide as one of page.css's classes."""
     with ui.card().classes(f"panel {width}").props(f'role=region aria-label="{title}"'):
         Heading(title)
         yield

@@ -19,6 +19,7 @@ import psycopg
 from demo import proof
 from demo.delivery import SLOT
 from demo.figures import Connection, Figures, Reading, Seldom
+from demo.page.charts import Point
 from demo.pipeline import DATABASE, Pipeline
 from demo.proof import Standing, Toggles
 from demo.record import Answered, Arrival
@@ -36,18 +37,6 @@ select path, rows, bytes, written_at, count(*) over () from lake_fragments
 where written_at is not null
 order by written_at desc, path limit 8
 """
-
-
-class Point(NamedTuple):
-    """One tick: when (Unix time), rates a second, milliseconds; None is what nobody could tell."""
-
-    at: float
-    events: float | None = None
-    toggles: float | None = None
-    median: float | None = None
-    p99: float | None = None
-    delay: float = 0.0
-    documents_per_call: float | None = None
 
 
 class File(NamedTuple):
@@ -179,13 +168,18 @@ class Poll:
                     self.slot = runner.run(status(connection, SLOT))
                 except psycopg.Error:  # the other thread says so
                     self.slot = None
-                    connection = None
-            if connection:
-                runner.run(connection.close())
+                    connection = runner.run(closed(connection))
+            runner.run(closed(connection))
 
     async def _connect_to_ask(self) -> psycopg.AsyncConnection[Any]:
         where = self._pipeline.server.address(DATABASE, LISTENER)
         return await psycopg.AsyncConnection.connect(**where, autocommit=True, options=OPTIONS)
+
+
+async def closed(connection: psycopg.AsyncConnection[Any] | None) -> None:
+    """Close a connection, if there is one; return that there is none."""
+    if connection:
+        await connection.close()
 
 
 def ticks(seconds: float, stopping: threading.Event) -> Iterator[None]:

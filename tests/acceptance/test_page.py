@@ -1,5 +1,7 @@
 """The live page in a real headless Chromium, beside a whole demo: it shows what is, and its knobs do what they say."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -113,26 +115,14 @@ def test_the_rate(demo: Demo, window: Window) -> None:
 def test_the_receiver(demo: Demo, window: Window) -> None:
     window.turn("receiver delay, ms", 1500)
     wait_until(lambda: "1,50" in window.text("Webhook calls"))
-    settings = httpx.get(f"{receiver(demo)}settings").json()["settings"]
+    settings = httpx.get(f"{demo.receiver}settings").json()["settings"]
     assert settings["delay"] == 1500
-    httpx.put(f"{receiver(demo)}settings", json={"delay": 20}).raise_for_status()
+    httpx.put(f"{demo.receiver}settings", json={"delay": 20}).raise_for_status()
     wait_until(lambda: window.page.get_by_role("spinbutton", name="receiver delay, ms").input_value() == "20")
     window.turn("calls that fail, %", 100)
     wait_until(lambda: str(demo.one("select answer from webhook_cursors")).startswith("503"))
     wait_until(lambda: "503" in window.text("Webhook calls"))
     await_rest(demo, DELIVERED)
-
-
-def receiver(demo: Demo) -> str:
-    """Where the stand-in listens, as the listener's command line has it."""
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = process.read_text().split("\0")
-            if "listener" in words and (process.parent / "cwd").resolve() == demo.checkout.resolve():
-                return words[words.index("--url") + 1]
-        except OSError:
-            continue
-    raise AssertionError("no listener runs")
 
 
 def test_pause_and_resume(demo: Demo, window: Window) -> None:
@@ -187,7 +177,7 @@ def test_the_receiver_is_cut(demo: Demo, window: Window) -> None:
     wait_until(lambda: "cut off" in window.state("webhook"))
     await_rest(demo, DELIVERED)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(receiver(demo))
+        httpx.get(demo.receiver)
     window.press("Connect the receiver")
     await_growth(demo, DELIVERED, 1)
 
@@ -325,3 +315,26 @@ def test_what_was_sent_at_every_rate_is_counted(checkout: Path, browser: Browser
         assert demo.process.wait(60) == 0, said
         page.close()
     assert "toggles reached the webhook, each once" in said
+
+
+def test_it_ends_whatever_was_killed(checkout: Path, browser: Browser) -> None:
+    with running_demo(checkout, "--port", "0") as demo:
+        page = browser.new_page()
+        window = Window(page, demo.url)
+        await_growth(demo, EVENTS, 500)
+        window.switch("stream")
+        await_rest(demo, EVENTS)
+        for name in ("loader", "lake", "listener"):
+            before, _ = demo.program(name)
+            os.kill(before, signal.SIGKILL)
+            wait_until(lambda name=name, before=before: demo.program(name)[0] not in (0, before))  # type: ignore[misc]
+        window.switch("stream")
+        await_growth(demo, EVENTS, 500)
+        wait_until(window.nothing_is_lost)
+        demo.process.send_signal(signal.SIGTERM)
+        assert demo.process.wait(60) == 0
+        assert demo.process.stdout
+        assert "Traceback" not in demo.process.stdout.read()
+        for name in ("loader", "lake", "listener"):
+            assert demo.program(name)[0] == 0
+        page.close()

@@ -11,7 +11,7 @@ PURE = [
     "loader/compressed.py", "loader/event.py", "loader/ndjson.py", "loader/rows.py", "loader/generate.py", "loader/faults.py",
     "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py",
     "lake/layout.py", "lake/line.py", "lake/merge.py",
-    "demo/fold.py",
+    "demo/fold.py", "demo/page/charts.py", "demo/page/guard.py", "demo/page/queries.py",
 ]  # fmt: skip
 IMPURE = {"psycopg", "click", "httpx", "rich", "time", "socket", "os", "select", "threading", "fsspec", "pyarrow"}
 
