@@ -252,10 +252,19 @@ def test_it_is_readable(demo: Demo, browser: Browser, scheme: str, width: int, h
     assert page.evaluate("getComputedStyle(document.body).fontVariantNumeric") == "tabular-nums"
     dark = page.evaluate("document.body.classList.contains('body--dark')")
     assert dark == (scheme == "dark")
+    placed = boxes(window)
+    joined = window.number("joined")
+    wait_until(lambda: window.number("joined") > joined + 200)
+    assert boxes(window) == placed
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{scheme}-{width}.png", full_page=True)
     assert (window.errors, window.outside) == ([], [])
     page.close()
+
+
+def boxes(window: Window) -> list[object]:
+    """Where the parts of the flow and the panels stand."""
+    return [element.bounding_box() for element in window.page.locator(".node, .arrow, .panel").all()]
 
 
 def test_the_keyboard_reaches_everything(window: Window) -> None:
