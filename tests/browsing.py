@@ -160,5 +160,14 @@ class Window:
         return (
             received[1] == received[2] != "0"
             and keys[1] == keys[2] != "0"
-            and " 0 are not in the table" in self.text("Nothing is lost")
+            and "something is wrong" not in self.text("Nothing is lost")
         )
+
+    def await_nothing_lost(self) -> None:
+        """Wait until nothing is lost, or tell what is."""
+        try:
+            wait_until(self.nothing_is_lost)
+        except AssertionError:
+            raise AssertionError(
+                self.text("Nothing is lost") + self.text("Listener and its slot") + self.text("The flow")
+            ) from None

@@ -1,5 +1,6 @@
 """`python -m tests.screenshot FILE`: a picture of the page at 1280 x 720, of a demo whose receiver was slow for a while."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def take(target: Path) -> None:
         wait_until(window.nothing_is_lost)
         page.mouse.move(0, 0)
         page.screenshot(path=target)
+        demo.process.send_signal(signal.SIGINT)  # so that its server ends, too
+        demo.process.wait()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def demo(checkout: Path) -> Iterator[subprocess.Popen[str]]:
     """The demo as the walkthrough starts it, on a free port; it has exported and delivered something."""
     (checkout / ".venv/installed-test").touch()
     started = subprocess.Popen(
-        ["bash", "-c", commands("the demo").replace("PAGE=yes", f"PAGE=yes PORT={free_port()}")],
+        ["bash", "-c", "unset MAKEFLAGS MAKELEVEL; " + commands("the demo").replace("PAGE=yes", f"PAGE=yes PORT={free_port()}")],
         cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     wait_until(lambda: list((checkout / ".demo/lake").rglob("*.gz")) and "delivered" in listener_log(checkout))

@@ -19,7 +19,12 @@ select o.event_id::text from segment_outcomes o join segment_batches b using (ba
 where o.outcome in ('left', 'rejoined') and pg_visible_in_snapshot(b.xact_id, c.past_snapshot)
 order by b.arrival, o.seq
 """
-WAITED_FOR = "select from pg_locks where locktype = 'transactionid' and not granted and transactionid = %s::text::xid"
+WAITED_FOR = """
+select from pg_locks join pg_stat_activity using (pid)
+where locktype = 'transactionid' and not granted and transactionid = %s::text::xid and datname = current_database()
+"""
+"""By this database's own listener: a slot waits for every transaction of the server, those of other tests too."""
+
 PROGRESS = "select past, past_arrival > 0 from webhook_cursors"
 
 
