@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take a call."""
-        if (body := self._body()) is None:
+        if self._foreign() or (body := self._body()) is None:
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
@@ -238,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         """Change settings."""
+        if self._foreign():
+            return
         if self.path != "/settings":
             self._refuse(HTTPStatus.NOT_FOUND, "Only /settings is here to put; calls are posted.")
             return
@@ -249,6 +251,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         else:
             self._send_json(self.server.receiver.describe())
+
+    def _foreign(self) -> bool:
+        """Refuse what a web site has sent, under whatever name it has found this host: its browser tells the site's origin."""
+        if "origin" not in self.headers:
+            return False
+        self._refuse(HTTPStatus.FORBIDDEN, "This receiver takes nothing from web sites.")
+        return True
 
     def _body(self) -> bytes | None:
         """The body as it came off the wire; None after a refusal."""

@@ -330,3 +330,13 @@ def test_a_port_that_is_taken_is_one_sentence() -> None:
         port = str(receiver.port)
         done = subprocess.run([*DEMO, "--port", port], cwd=ROOT, capture_output=True, text=True, check=False)
     assert_one_sentence(done, port, "in use", "--port")
+
+
+def test_a_web_site_is_refused() -> None:
+    """Also under a name that it has made this host's: then the origin is that name."""
+    with Receiver() as receiver:
+        for origin in ("http://evil.example", "null", receiver.url.rstrip("/")):
+            assert post(receiver, origin=origin) == 403
+            assert send(connect(receiver), "PUT", "/settings", b'{"hang": true}', origin=origin)[0] == 403
+        assert (receiver.counters.calls, receiver.settings.hang) == (0, False)
+        assert post(receiver) == 200
