@@ -20,11 +20,11 @@ Found = TypeVar("Found")
 BATCHES = """
 select
   count(*), coalesce(sum(events), 0)::bigint, coalesce(sum(events - outcomes), 0)::bigint, min(first_seq), max(last_seq),
-  array_agg(batch_id), pg_snapshot_xmin(pg_current_snapshot())::text, (select min(batch_id) from segment_batches)
+  array_agg(batch_id), pg_snapshot_xmin(pg_current_snapshot())::text, (select xmin::text::bigint from segment_settings)
 from segment_batches
 where xact_id >= %s::text::xid8 and xact_id < pg_snapshot_xmin(pg_current_snapshot())
 """
-"""Each batch once, whoever wrote it: those of transactions below the oldest one running. The first batch tells of a reset."""
+"""Each batch once, whoever wrote it: those of transactions below the oldest one running. Each reset writes the settings anew."""
 
 COUNTED = "select outcome, count(*) from segment_outcomes where seq between %s and %s and batch_id = any (%s) group by outcome"
 
@@ -121,7 +121,6 @@ class Totals:
     events: int = 0
     batches: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    first_batch: int | None = None
 
     @property
     def toggles(self) -> int:
@@ -130,10 +129,10 @@ class Totals:
 
 
 class Figures:
-    """Reads them, on whatever connection there is; `resets` says how often the tables were found to have been emptied."""
+    """Reads them, on whatever connection there is; `epoch` is another one after each reset of the tables."""
 
     def __init__(self) -> None:
-        self.resets = 0
+        self.epoch: int | None = None
         self._totals = Totals()
         self._next_xact = "0"
         self._sizes = Seldom[Sizes](sizes, Sizes())
@@ -150,7 +149,7 @@ class Figures:
             found = self._sizes.latest(connection)
         seconds, before, now = self._since_last(), self._before, self._totals
         calls, documents = counters.accepted - self._counters.accepted, counters.documents - self._counters.documents
-        self._before, self._counters = Totals(now.events, now.batches, now.outcomes.copy(), now.first_batch), counters
+        self._before, self._counters = Totals(now.events, now.batches, now.outcomes.copy()), counters
         return Reading(
             sent=sent, taken=taken, events=now.events, batches=now.batches, sizes=found,
             outcomes=dict(now.outcomes) | {"duplicate": duplicates, "rejected": rejected}, delivered=counters.documents,
@@ -162,11 +161,10 @@ class Figures:
 
     def _count(self, connection: Connection) -> None:
         """Count the batches that came since."""
-        batches, events, repeats, first, last, ids, self._next_xact, first_batch = one(connection, BATCHES, self._next_xact)
-        if first_batch != self._totals.first_batch:
-            self.resets += self._totals.batches > 0
+        batches, events, repeats, first, last, ids, self._next_xact, epoch = one(connection, BATCHES, self._next_xact)
+        if epoch != self.epoch:
+            self.epoch, self._totals, self._before = epoch, Totals(), Totals()
             self._sizes = Seldom[Sizes](sizes, Sizes())
-            self._totals, self._before = Totals(first_batch=first_batch), Totals()
         self._totals.batches += batches
         self._totals.events += events
         if batches:

@@ -10,9 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import psycopg
 
 from demo import postgres
+from demo.calls import Settings
 from demo.delivery import Delivery
 from demo.errors import StepFailedError
 from demo.lake import Lake
@@ -25,6 +28,9 @@ START_AGAIN_SECONDS: Final = 5.0
 
 KEPT_NOTES: Final = 50
 
+TAKEN: Final = "select coalesce(sum(loaded + duplicates + rejected), 0)::bigint from segment_sources where source = 'demo'"
+
+EPOCH: Final = "select xmin::text::bigint from segment_settings"
 EMPTY: Final = "select segment_reset(); truncate segment_activity, segment_overlap; delete from webhook_dead_letters"
 
 
@@ -46,7 +52,7 @@ class Pipeline:
         self.server = server
         self.rate = rate
         self.paused = self.listener_paused = self.cut = False
-        self.resets = 0
+        self.epoch: int | None = None  # another one after each reset of the tables; none while they are emptied
         self.notes: deque[Note] = deque(maxlen=KEPT_NOTES)
         self.stream = Stream(environment)
         self.delivery = Delivery(environment, keep=keep, recorded=recorded)
@@ -118,6 +124,12 @@ class Pipeline:
         self.paused = self.listener_paused = self.cut = False
         return self._do("the tables and the lake are emptied", self._reset)
 
+    def follow_reset(self, epoch: int) -> None:
+        """Somebody has emptied the tables, so that this is not their epoch any more: begin anew with them."""
+        if self.epoch == epoch:
+            self.epoch = None
+            self._do("somebody has emptied the tables: the lake is emptied, too", self._reset)
+
     def _do(self, text: str, work: Callable[[], object]) -> Future[None]:
         """Note that something is done, when its turn comes, and do it."""
 
@@ -134,9 +146,17 @@ class Pipeline:
         self.lake.clear()
         for start in self._starts.values():
             start()
+        with self.server.connect(DATABASE, autocommit=True) as connection:
+            self._find_epoch(connection)
+
+    def _find_epoch(self, connection: psycopg.Connection[Any]) -> None:
+        ((self.epoch,),) = connection.execute(EPOCH).fetchall()
 
     def _start_stream(self) -> None:
-        self.stream.start()
+        """With one lane lines are committed in their order, so those after as many as were taken died with the loader before."""
+        with self.server.connect(DATABASE, autocommit=True) as connection:
+            ((taken,),) = connection.execute(TAKEN).fetchall()
+        self.stream.start(taken)
         self._flow()
 
     def _start_listener(self) -> None:
@@ -147,12 +167,23 @@ class Pipeline:
         self.stream.flow(0 if self.paused else self.rate)
 
     def _mend(self) -> None:
+        if self.epoch is None:  # a reset has failed
+            with self.server.connect(DATABASE, autocommit=True) as connection:
+                self._find_epoch(connection)
         for program, start in self._starts.items():
             if program.down and time.monotonic() - program.started_at > START_AGAIN_SECONDS:
-                self._note(f"the {program.name} {program.end()} and is started again")
-                start()
+                end = program.end()
+                with contextlib.suppress(psycopg.OperationalError):  # then it is tried again
+                    start()
+                    self._note(f"the {program.name} {end} and is started again")
 
     def _finish(self) -> None:
+        """Whatever knobs were turned, what is on its way is delivered at once."""
+        self.cut, self.listener_paused = False, False
+        vars(self.delivery.receiver.settings).update(vars(Settings()))
+        self._connect()
+        rest(self.delivery.listener)  # it may be waiting for its next try
+        self.delivery.listener.start()
         self.stream.stop()
         self.lake.export.stop()
         self.lake.finish()
@@ -169,14 +200,17 @@ class Pipeline:
             with self.server.connect(DATABASE, autocommit=True) as connection:
                 self.delivery.drop()
                 self.delivery.clear()
-                self.resets += 1
+                self.epoch = None
                 connection.execute(EMPTY)
-            self.lake.clear()
-            self.stream.legs.clear()
+                self.lake.clear()
+                self.stream.legs.clear()
+                self._find_epoch(connection)
         finally:
             self._connect()
-            for start in self._starts.values():
-                start()
+            for program, start in self._starts.items():
+                program.wanted = True
+                with contextlib.suppress(psycopg.OperationalError):  # then it is tried again
+                    start()
 
     def _connect(self) -> None:
         """Have the receiver's port as it is wanted."""

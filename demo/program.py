@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -62,10 +63,10 @@ class Program:
         self.finish()
 
     def finish(self) -> None:
-        """Wait until it ends, and raise what it said if that was no good end."""
+        """Wait until it ends, and raise what it said if that was no good end; who killed it knows."""
         self.wanted = False
         process, self._process = self._process, None
-        if process and process.wait():
+        if process and process.wait() not in (0, -signal.SIGKILL):
             raise self.failed()
 
     def kill(self) -> None:

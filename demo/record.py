@@ -17,12 +17,22 @@ KEPT_LINES: Final = 20
 LONGEST_LINE: Final = 2000
 
 
-class Identity(NamedTuple):
-    """What makes an event that event, and its toggle that toggle."""
+class Toggle(NamedTuple):
+    """What identifies a toggle, and what it says."""
 
     event: str
     user: str
     timestamp: datetime
+    vendor: int
+    segment: str
+    remove: bool
+
+
+class Segment(msgspec.Struct):
+    """A document's segment."""
+
+    vendor: int
+    name: str
 
 
 class Document(msgspec.Struct):
@@ -31,12 +41,14 @@ class Document(msgspec.Struct):
     event: str
     user: str
     timestamp: datetime
+    segment: Segment
+    remove: bool = False
 
 
 class Arrival(NamedTuple):
-    """A document that was accepted, and when (Unix time)."""
+    """A toggle that was accepted, and when (Unix time)."""
 
-    identity: Identity
+    toggle: Toggle
     at: float
 
 
@@ -69,7 +81,7 @@ class Record:
         """Take note of a call that is about to be answered."""
         now = time.time()
         answered = describe(call, now)
-        arrivals = [Arrival(Identity(*found), now) for found in documents(call)] if call.accepted else []
+        arrivals = [Arrival(toggle, now) for toggle in toggles(call)] if call.accepted else []
         with self._lock:
             self._calls.append(answered)
             self._arrivals += arrivals
@@ -90,13 +102,13 @@ class Record:
 DOCUMENTS: Final = msgspec.json.Decoder(list[Document])
 
 
-def documents(call: Call) -> list[tuple[str, str, datetime]]:
-    """The identities of the documents, none where one of them is no toggle."""
+def toggles(call: Call) -> list[Toggle]:
+    """What the call brought, nothing where one of its documents is no toggle."""
     try:
         found = DOCUMENTS.decode(plain(call.headers, call.body))
     except msgspec.MsgspecError:
         return []
-    return [(document.event, document.user, document.timestamp) for document in found]
+    return [Toggle(one.event, one.user, one.timestamp, one.segment.vendor, one.segment.name, one.remove) for one in found]
 
 
 def describe(call: Call, now: float) -> Answered:

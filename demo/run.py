@@ -38,8 +38,9 @@ def demo(rate: float, seconds: float | None, page: int | None) -> bool:
     Return whether all is as it should be.
     """
     console = Console()
-    listener = None if page is None else listen(page, console)
-    with contextlib.suppress(KeyboardInterrupt), ready_server(console) as server:
+    with contextlib.suppress(KeyboardInterrupt), only_demo(), contextlib.ExitStack() as opened:
+        listener = None if page is None else opened.enter_context(listen(page, console))
+        server = opened.enter_context(ready_server(console))
         pipeline = Pipeline(server, rate, keep=seconds is not None, recorded=listener is not None)
         with pipeline.running():
             if listener:
@@ -70,8 +71,8 @@ def show_page(pipeline: Pipeline, listener: socket.socket, seconds: float | None
 
 @contextlib.contextmanager
 def ready_server(console: Console) -> Iterator[postgres.Server]:
-    """The checkout's server, for this demo alone, with an empty migrated database and dbt's views."""
-    with only_demo(), own_server(console) as server:
+    """The checkout's server, with an empty migrated database and dbt's views."""
+    with own_server(console) as server:
         console.print("migrating an empty database")
         fresh_database(server, DATABASE)
         console.print("building the views with dbt")

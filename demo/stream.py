@@ -1,7 +1,7 @@
 """Generated events on their way to a loader in the role segment_loader, which is a process of its own.
 
 Whenever the rate changes another generator takes over, with a seed of its own. A `Leg` says what one of them has sent, so that
-all of it can be generated again.
+all of it can be generated again: for the closing check, and for a loader whose predecessor died with lines in its pipe.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from secrets import randbits
 from typing import Any, Final
 
@@ -70,12 +71,12 @@ class Stream:
         for leg in self.legs:
             yield from leg.lines()
 
-    def start(self) -> None:
-        """Start a loader, where one has died another; nothing flows yet."""
+    def start(self, taken: int = 0) -> None:
+        """Start a loader, where one has died another, and send it again what was sent after the first `taken` lines."""
         self._end_pump()
         self._turns: queue.SimpleQueue[tuple[Leg, subprocess.Popen[bytes]] | None] = queue.SimpleQueue()
         loader = self.loader.start(stdin=subprocess.PIPE)
-        self._pump = threading.Thread(target=self._pass_on, args=(loader,), name="pump")
+        self._pump = threading.Thread(target=self._pass_on, args=(loader, taken, self.sent), name="pump")
         self._pump.start()
 
     def flow(self, rate: float) -> None:
@@ -104,21 +105,22 @@ class Stream:
             self._pump.join()
             self._pump = None
 
-    def _pass_on(self, loader: subprocess.Popen[bytes]) -> None:
-        """Pass on what the generators write, one after the other."""
+    def _pass_on(self, loader: subprocess.Popen[bytes], taken: int, sent: int) -> None:
+        """Pass on the lines from `taken` to `sent` once more, and then what the generators write, one after the other."""
         with contextlib.suppress(BrokenPipeError), loader.stdin:  # type: ignore[union-attr]
+            loader.stdin.writelines(islice(self.lines(), taken, sent))  # type: ignore[union-attr]
             while turn := self._turns.get():
                 self._pump_lines(*turn, loader)
 
     def _pump_lines(self, leg: Leg, generator: subprocess.Popen[bytes], loader: subprocess.Popen[bytes]) -> None:
-        """Pass whole lines on and count them; what the generator had begun when it was ended is dropped."""
+        """Count whole lines and pass them on; what the generator had begun when it was ended is dropped."""
         rest = b""
         with generator:
             try:
                 while chunk := os.read(generator.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
                     lines, newline, rest = (rest + chunk).rpartition(b"\n")
+                    leg.sent += lines.count(b"\n") + len(newline)
                     loader.stdin.write(lines + newline)  # type: ignore[union-attr]
                     loader.stdin.flush()  # type: ignore[union-attr]
-                    leg.sent += lines.count(b"\n") + len(newline)
             finally:
                 generator.terminate()

@@ -25,10 +25,9 @@ class Point(NamedTuple):
     documents_per_call: float | None = None
 
 
-def lines(first: str, second: str, *, axes: int, gaps: bool) -> Options:
-    """Two lines over time, on one axis or each on its own, with gaps where there is no figure, or none."""
+def lines(first: str, second: str, *, axes: int) -> Options:
+    """Two lines over time, on one axis or each on its own; where there is no figure they have a gap."""
     return {
-        "aria": {"enabled": True},
         "animation": False,
         "color": COLOURS,
         "grid": GRID,
@@ -37,21 +36,20 @@ def lines(first: str, second: str, *, axes: int, gaps: bool) -> Options:
         "xAxis": {"type": "time", "splitNumber": 3, "axisLabel": {"formatter": "{HH}:{mm}:{ss}", "hideOverlap": True}},
         "yAxis": [{"type": "value", "min": 0, "splitNumber": 4, "splitLine": FAINT} for _ in range(axes)],
         "series": [
-            line(first, "solid", 0, gaps),
-            line(second, "dashed", axes - 1, gaps),
+            line(first, "solid", 0),
+            line(second, "dashed", axes - 1),
         ],
     }
 
 
-def line(name: str, kind: str, axis: int, gaps: bool) -> Options:
+def line(name: str, kind: str, axis: int) -> Options:
     """One line."""
     style = {"type": kind, "width": 2}
     return {
         "type": "line",
         "name": name,
         "yAxisIndex": axis,
-        "showSymbol": False,
-        "connectNulls": not gaps,
+        "symbolSize": 3,  # so that a figure between two gaps is seen
         "lineStyle": style,
         "data": [],
     }
@@ -61,7 +59,6 @@ def scatter(x: str, most: int) -> Options:
     """Points, `x` from 0 to `most` or further: small ones and, on top, one large."""
     axis = {"type": "value", "min": 0, "splitLine": FAINT, "splitNumber": 4}
     return {
-        "aria": {"enabled": True},
         "animation": False,
         "color": COLOURS,
         "grid": GRID | {"bottom": 26, "right": 18},

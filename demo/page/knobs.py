@@ -41,9 +41,9 @@ class Dial:
             ui.label(name).props("aria-hidden=true")
             label = f'aria-label="{name}"'
             self._slider = ui.slider(min=0, max=most, step=step, value=get(), on_change=lambda event: self._set(event.value))
-            self._slider.props(f"{label} dense").mark(name)
+            self._slider.props(f"{label} dense")
             self._box = ui.number(min=0, max=most, step=step, value=get(), on_change=lambda event: self._set(event.value))
-            self._box.props(f"{label} dense outlined").mark(f"{name}, as a number")
+            self._box.props(f"{label} dense outlined")
 
     def show(self) -> None:
         """Show what it is set to, by whomever; a box that is empty is being filled."""
@@ -63,7 +63,7 @@ class Toggle:
 
     def __init__(self, name: str, get: Callable[[], bool], put: Callable[[bool], Future[None]]) -> None:
         self._get, self._put = get, put
-        self._switch = ui.switch(name, value=get(), on_change=lambda event: self._set(event.value)).props("dense").mark(name)
+        self._switch = ui.switch(name, value=get(), on_change=lambda event: self._set(event.value)).props("dense")
 
     def show(self) -> None:
         """Show how it is, by whomever."""
@@ -114,8 +114,8 @@ class Faults:
                 self._buttons(pipeline)
             self._notes = [ui.label().classes("quiet") for _ in range(SHOWN_NOTES)]
         self._pipeline = pipeline
-        with ui.dialog() as self._dialog, ui.card():
-            ui.label("Empty every table and the demo's lake, and start anew? What they hold is lost.")
+        with ui.dialog().props('aria-label="Reset"') as self._dialog, ui.card():
+            ui.label("Empty every table and the demo's lake, and start anew, with everything running? What they hold is lost.")
             with ui.row():
                 ui.button("Empty everything", on_click=lambda: self._dialog.submit(True)).props("color=negative no-caps")
                 ui.button("Cancel", on_click=lambda: self._dialog.submit(False)).props("flat no-caps autofocus")

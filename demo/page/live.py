@@ -76,7 +76,7 @@ class Live:
         self._changed()
 
     def _box(self, name: str, value: str) -> ui.input:
-        return ui.input(name, value=value, on_change=self._changed).props("dense outlined").mark(name)
+        return ui.input(name, value=value, on_change=self._changed).props("dense outlined")
 
     def _changed(self) -> None:
         """Show the SQL, and ask soon."""
@@ -103,7 +103,7 @@ class Live:
         except ValueError:
             self._problem.text = "The vendor must be a whole number, so nothing was asked; write one."
         except psycopg.Error as error:
-            self._problem.text = f"PostgreSQL did not answer: {words(error)}"
+            self._problem.text = f"There is no answer to that: {words(error)}"
         if query is self._query and self._due == float("inf"):
             now = time.monotonic()
             self._due = now + max(SHORTEST_SECONDS / 2, IDLE * (now - began))

@@ -11,7 +11,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from demo.figures import OUTCOMES
 from demo.page import charts
 from demo.page.charts import Point
-from demo.page.poll import Poll
+from demo.page.poll import Found, Poll
 from demo.pipeline import Pipeline
 from demo.program import Program
 from demo.record import Answered
@@ -39,12 +39,12 @@ def panel(title: str, width: str) -> Iterator[None]:
 class Figures:
     """Names and what they stand at, one a line."""
 
-    def __init__(self, names: Sequence[str], classes: str = "") -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self._labels: dict[str, ui.label] = {}
-        with ui.element().classes(f"figures {classes}"):
+        with ui.element().classes("figures"):
             for name in names:
                 ui.label(name)
-                self._labels[name] = ui.label(NONE).mark(name)
+                self._labels[name] = ui.label(NONE)
 
     def show(self, **found: str) -> None:
         """Show what is found, by names with _ for a blank."""
@@ -129,7 +129,7 @@ class Flow:
         with ui.element().classes(f"arrow {classes}"):
             for unit in units:
                 with ui.element():
-                    labels.append(ui.label(NONE).classes("number").mark(unit))
+                    labels.append(ui.label(NONE).classes("number"))
                     ui.label(unit)
         return labels
 
@@ -171,31 +171,52 @@ class Chart:
         self._chart.update()
 
 
+def faults(found: Found) -> list[str]:
+    """What should never be, each in a few words."""
+    standing = found.standing
+    told = {
+        "toggles are lost: delivered, says the slot, and never received": found.lost,
+        "toggles were received that are not in the table": standing.unexpected,
+        "toggles have gone from the table": standing.gone,
+        "keys of one sample were unlike their fold": found.unlike,
+    }
+    return [f"{count:,} {words}" for words, count in told.items() if count]
+
+
+def verdict(found: Found, wrong: bool) -> State:
+    """Whether all is well, on its way, or something is wrong."""
+    if wrong:
+        return State("something is wrong", "error", "bad")
+    if found.on_their_way:
+        return State(f"{found.on_their_way:,} are on their way", "pending", "busy")
+    return State("every toggle has reached the webhook", "check_circle", "good")
+
+
 class Proof:
     """Whether anything was lost."""
 
     def __init__(self, prove: Callable[[], Any]) -> None:
         with panel("Nothing is lost", "quarter"):
             self._figures = Figures(("toggles received", "keys like their fold"))
-            self._notes = [ui.label().classes("quiet") for _ in range(2)]
+            self._verdict = StateMark()
+            self._found = ui.label().classes("bad")
+            self._again = ui.label().classes("quiet")
             with ui.element().classes("bar"):
                 self._button = ui.button("Fold all events anew", icon="fact_check", on_click=prove).props("dense outline no-caps")
-            self.result = ui.label().classes("quiet").mark("proof")
+            self.result = ui.label().classes("quiet")
             self.result.text = "dbt test compares every membership and outcome with a fold of all events"
 
     def show(self, poll: Poll) -> None:
         """Show the latest."""
-        toggles, (matched, again, unexpected), (keys, equal) = poll.found.reading.toggles, poll.found.standing, poll.found.sample
+        found, standing, (keys, equal) = poll.found, poll.found.standing, poll.found.sample
         self._figures.show(
-            toggles_received=f"{matched:,} of {max(matched, toggles):,}",
+            toggles_received=f"{standing.matched:,} of {found.reading.toggles:,}",
             keys_like_their_fold=f"{equal:,} of {keys:,} just changed",
         )
-        missing = max(0, toggles - matched)
-        dead = poll.slot.dead_letters if poll.slot else 0
-        self._notes[0].text = (
-            f"{missing:,} are on their way" if missing else "every toggle in the table has reached the webhook"
-        ) + (f"; {dead:,} are dead letters" if dead else "")
-        self._notes[1].text = f"{again:,} came once more, after a fault; {unexpected:,} are not in the table"
+        wrong = faults(found)
+        self._verdict.show(verdict(found, bool(wrong)))
+        self._found.text = "; ".join(wrong)
+        self._again.text = f"{standing.again:,} came once more, after a fault; {found.dead_letters:,} are dead letters"
 
     def busy(self, busy: bool) -> None:
         """Let nobody ask again while it is asked."""
@@ -276,7 +297,7 @@ class Calls:
             for number in range(SHOWN_CALLS):
                 with ui.expansion(on_value_change=lambda event, number=number: self._unfold(number, event.value)) as slot:
                     self._texts.append(ui.label().classes("json"))
-                self._slots.append(slot.classes("full-width").props("dense").mark(f"call {number}"))
+                self._slots.append(slot.classes("full-width").props("dense"))
                 slot.visible = False
 
     def show(self, calls: Sequence[Answered]) -> None:

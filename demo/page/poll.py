@@ -26,7 +26,6 @@ from demo.record import Answered, Arrival
 from listener.status import Status, status
 
 TICK_SECONDS: Final = 1.0
-STATUS_SECONDS: Final = 2.0
 KEPT_POINTS: Final = 180
 READER: Final = "segment_reader"
 LISTENER: Final = "segment_listener"
@@ -50,11 +49,23 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What the tables said last."""
+    """What the tables said last; `unlike` is the most keys that one sample has found unlike their fold."""
+
+    @property
+    def lost(self) -> int:
+        """Toggles that were neither received nor set aside, though everything was delivered."""
+        return max(0, self.standing.overdue - self.dead_letters)
+
+    @property
+    def on_their_way(self) -> int:
+        """Toggles that are still to be delivered."""
+        return max(0, self.reading.toggles - self.standing.matched - self.standing.overdue)
 
     reading: Reading = field(default_factory=Reading)
     standing: Standing = field(default_factory=Standing)
+    dead_letters: int = 0
     sample: tuple[int, int] = (0, 0)
+    unlike: int = 0
     files: tuple[File, ...] = ()
     file_count: int = 0
     files_per_second: float = 0.0
@@ -73,8 +84,7 @@ class Poll:
         self._stopping = threading.Event()
         self._connection: Connection | None = None
         self._figures = Figures()
-        self._resets = 0
-        self._arrivals: list[Arrival] = []
+        self._epoch: int | None = None
         self._begin()
 
     @contextlib.contextmanager
@@ -91,11 +101,12 @@ class Poll:
                 thread.join()
 
     def _begin(self) -> None:
-        """Forget what was found: the tables are new."""
+        """Forget what was found and received: the tables are new."""
         self._toggles = Toggles()
+        self._arrivals: list[Arrival] = []
         self._sample = Seldom(proof.sample, (0, 0))
         self._files = Seldom[tuple[tuple[File, ...], int]](files, ((), 0))
-        self._file_count = 0
+        self._file_count = self._unlike = 0
 
     def _watch_tables(self) -> None:
         for _ in ticks(TICK_SECONDS, self._stopping):
@@ -111,32 +122,36 @@ class Poll:
     def _look(self) -> None:
         if self._connection is None:
             self._connection = self._pipeline.server.connect(DATABASE, READER, autocommit=True, options=OPTIONS)
-        resets, sent, counters = self._pipeline.resets, self._pipeline.stream.sent, self._pipeline.delivery.receiver.counters
-        self._arrivals += self._record.take()
-        reading = self._figures.read(self._connection, sent, counters)
-        if self._figures.resets != self._resets:
-            self._resets = self._figures.resets
+        if (known := self._pipeline.epoch) is None:  # the tables are being emptied
+            return
+        if self._epoch != known:
+            self._epoch = known
             self._begin()
-        if self._pipeline.resets != resets:  # what had arrived was of the tables before
-            self._arrivals.clear()
+        # What is delivered is asked before what was received is taken, which is then all of that.
+        delivered, dead = self._toggles.delivered_count, self.slot.dead_letters if self.slot else 0
+        self._arrivals += self._record.take()  # they stay where reading fails
+        sent, counters = self._pipeline.stream.sent, self._pipeline.delivery.receiver.counters
+        reading = self._figures.read(self._connection, sent, counters)
+        if self._pipeline.epoch != known:  # they have been emptied meanwhile: all this is of before
+            return
+        if self._figures.epoch != known:
+            self._pipeline.follow_reset(known)
+            return
         self._toggles.receive(self._arrivals)
         self._arrivals.clear()
         self._toggles.read(self._connection)
-        self.found = self._found(self._connection, reading)
-        self.points.append(self._point(reading))
+        found = self._found(self._connection, reading, self._toggles.standing(delivered), dead)
+        if self._pipeline.epoch == known:
+            self.found = found
+            self.points.append(self._point(reading))
         self.away = ""
 
-    def _found(self, connection: Connection, reading: Reading) -> Found:
+    def _found(self, connection: Connection, reading: Reading, standing: Standing, dead: int) -> Found:
         listed, count = self._files.latest(connection)
         written, self._file_count = max(0, count - self._file_count), count
-        return Found(
-            reading,
-            self._toggles.standing(),
-            self._sample.latest(connection),
-            listed,
-            count,
-            written,
-        )
+        keys, equal = self._sample.latest(connection)
+        self._unlike = max(self._unlike, keys - equal)
+        return Found(reading, standing, dead, (keys, equal), self._unlike, listed, count, written)
 
     def _point(self, reading: Reading) -> Point:
         latencies = self._toggles.latencies()
@@ -162,10 +177,13 @@ class Poll:
     def _watch_slot(self) -> None:
         with asyncio.Runner() as runner:
             connection: psycopg.AsyncConnection[Any] | None = None
-            for _ in ticks(STATUS_SECONDS, self._stopping):
+            for _ in ticks(TICK_SECONDS, self._stopping):
+                toggles, read_count = self._toggles, self._toggles.read_count
                 try:
                     connection = connection or runner.run(self._connect_to_ask())
-                    self.slot = runner.run(status(connection, SLOT))
+                    self.slot = found = runner.run(status(connection, SLOT))
+                    if found.caught_up:
+                        toggles.delivered_count = read_count
                 except psycopg.Error:  # the other thread says so
                     self.slot = None
                     connection = runner.run(closed(connection))

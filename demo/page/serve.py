@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
-from demo.errors import DemoError
+from demo.errors import DemoError, UntrueError
 from demo.page import charts
 from demo.page.guard import Guard
 from demo.page.knobs import LONGEST_DELAY, Faults, Knobs
@@ -66,10 +66,8 @@ class Window:
             self._flow = Flow()
             self._knobs = Knobs(pipeline)
             self._charts = [
-                Chart("Throughput", charts.lines("events/s, left", "toggles/s, right", axes=2, gaps=True), charts.throughput),
-                Chart(
-                    "From commit to answer", charts.lines("median, ms", "99th percentile, ms", axes=1, gaps=False), charts.latency
-                ),
+                Chart("Throughput", charts.lines("events/s, left", "toggles/s, right", axes=2), charts.throughput),
+                Chart("From commit to answer", charts.lines("median, ms", "99th percentile, ms", axes=1), charts.latency),
                 Chart("Documents a call", charts.scatter("receiver delay, ms", LONGEST_DELAY), charts.rollup),
             ]
             self._faults = Faults(pipeline)
@@ -77,9 +75,9 @@ class Window:
             self._slot, self._outcomes = Slot(), Outcomes()
             self._live = Live(reader)
             self._calls = Calls()
-            with panel("Largest segments", "quarter"):
+            with panel("Largest segments", "quarter"), ui.element().classes("rows"):
                 self._largest = Table(("segment", "vendor ·", "members ·"), "no members yet")
-            with panel("Newest files of the lake", "rest"):
+            with panel("Newest files of the lake", "rest"), ui.element().classes("rows"):
                 self._files = Table(("file", "events ·", "bytes ·", "written"), "no files yet")
         ui.timer(TICK_SECONDS, self.show)
 
@@ -98,7 +96,8 @@ class Window:
         poll = self._poll
         self._alert.visible = bool(poll.away)
         self._alert.text = (
-            f"⚠ PostgreSQL cannot be asked ({poll.away}), so these figures are of before; they go on when it is back."
+            f"⚠ PostgreSQL cannot be asked ({poll.away}), so these figures are of before. They go on when it is back: "
+            "“Restart PostgreSQL” starts it, too."
         )
         self._flow.show(self._pipeline, poll)
         for chart in self._charts:
@@ -122,7 +121,9 @@ class Window:
         try:
             await asyncio.to_thread(self._prove)
             self._proof.result.text = "✓ dbt test: every membership and every outcome equal the fold of all events"
-        except DemoError as error:
+        except UntrueError as error:
             self._proof.result.text = f"✗ {error}"
+        except DemoError:
+            self._proof.result.text = "dbt test could not finish, so nothing is proved; try again when PostgreSQL runs"
         finally:
             self._proof.busy(False)

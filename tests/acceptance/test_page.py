@@ -1,6 +1,7 @@
 """The live page in a real headless Chromium, beside a whole demo: it shows what is, and its knobs do what they say."""
 
 import os
+import re
 import signal
 import socket
 import time
@@ -17,10 +18,9 @@ from tests.loading import wait_until
 
 SHOTS = ROOT / ".demo/screenshots"
 
-pytestmark = [
-    pytest.mark.xdist_group("page"),  # one demo and one browser for all of them
-    pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED IN A BROWSER: no chromium is installed (Debian's package: chromium)"),
-]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="NOT TESTED IN A BROWSER: no chromium is installed (Debian's package: chromium)"
+)
 
 LONGEST_PAUSE = 1.5
 EVENTS = "select coalesce(sum(events), 0)::bigint from segment_batches"
@@ -51,7 +51,7 @@ def window(demo: Demo, browser: Browser) -> Iterator[Window]:
     opened.turn("events/s", 500)
     opened.turn("receiver delay, ms", 0)
     opened.turn("calls that fail, %", 0)
-    wait_until(lambda: opened.number("toggles received") > 0 and opened.nothing_is_lost())
+    opened.await_nothing_lost()
     page.close()
 
 
@@ -158,7 +158,7 @@ def test_postgresql_is_restarted(demo: Demo, window: Window) -> None:
     before = demo.one(started)
     window.press("Restart PostgreSQL")
     wait_until(lambda: window.alert)
-    assert "they go on when it is back" in window.page.get_by_role("alert").inner_text()
+    assert "They go on when it is back" in window.page.get_by_role("alert").inner_text()
     wait_until(lambda: demo.one(started) not in (None, before))
     wait_until(lambda: not window.alert)
     await_growth(demo, EVENTS, 3000)
@@ -187,19 +187,55 @@ def test_everything_is_folded_anew(window: Window) -> None:
     wait_until(lambda: "✓ dbt test" in window.text("Nothing is lost"))
 
 
-def test_a_wrong_membership_is_seen(demo: Demo, window: Window) -> None:
+def reset(window: Window) -> None:
+    """Empty everything by the button."""
+    window.press("Reset")
+    window.press("Empty everything")
+    window.await_nothing_lost()
+
+
+def test_a_wrong_membership_is_seen_and_kept(demo: Demo, window: Window) -> None:
     demo.fetch("update segment_memberships set member = not member returning user_id")
-    try:
-        wait_until(
-            lambda: window.figure("keys like their fold").split(" of ")[0] != window.figure("keys like their fold").split()[2]
-        )
-        window.press("Fold all events anew")
-        wait_until(lambda: "✗ dbt test has found" in window.text("Nothing is lost"))
-        assert "memberships_equal_the_fold" in window.text("Nothing is lost")
-    finally:
-        window.press("Reset")
-        window.press("Empty everything")
-        wait_until(lambda: "emptied" in window.text("Faults"))
+    wait_until(lambda: "unlike their fold" in window.text("Nothing is lost"))
+    window.press("Fold all events anew")
+    wait_until(lambda: "✗ dbt test has found" in window.text("Nothing is lost"))
+    assert "memberships_equal_the_fold" in window.text("Nothing is lost")
+    assert "something is wrong" in window.text("Nothing is lost")
+    reset(window)
+
+
+def test_lost_toggles_are_said_to_be_lost(demo: Demo, window: Window) -> None:
+    """Somebody moves the slot over toggles that nobody has delivered."""
+    window.turn("events/s", 2000)
+    window.switch("listener")
+    wait_until(lambda: demo.one(STREAMED) is False)
+    await_growth(demo, EVENTS, 6000)
+    demo.one("select pg_replication_slot_advance('segment_demo', pg_current_wal_lsn())::text")
+    window.switch("listener")
+    wait_until(lambda: re.search(r"[1-9][\d,]* toggles are lost", window.text("Nothing is lost")))
+    assert "something is wrong" in window.text("Nothing is lost")
+    reset(window)
+
+
+def test_dead_letters_are_neither_lost_nor_on_their_way(demo: Demo, window: Window) -> None:
+    settings = f"{demo.receiver}settings"
+    httpx.put(settings, json={"status": 400}).raise_for_status()
+    wait_until(lambda: re.search(r"[1-9]\d* are dead letters", window.text("Nothing is lost")))
+    httpx.put(settings, json={"status": 200}).raise_for_status()
+    window.turn("events/s", 0)
+    wait_until(lambda: "every toggle has reached the webhook" in window.text("Nothing is lost"))
+    assert "lost:" not in window.text("Nothing is lost")
+    window.turn("events/s", 500)
+    reset(window)
+
+
+def test_somebody_else_empties_the_tables(demo: Demo, window: Window) -> None:
+    await_growth(demo, EVENTS, 1000)
+    demo.fetch("select segment_reset()")
+    wait_until(lambda: "somebody has emptied the tables" in window.text("Faults"))
+    window.await_nothing_lost()
+    wait_until(lambda: "vendor=" in window.text("Newest files of the lake"))
+    assert "running" in window.state("lake")
 
 
 def test_reset(demo: Demo, window: Window) -> None:
@@ -243,7 +279,7 @@ def test_the_live_queries(demo: Demo, window: Window) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (768, 1024), (390, 844)])
 def test_it_is_readable(demo: Demo, browser: Browser, scheme: str, width: int, height: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     window = Window(page, demo.url)
@@ -310,15 +346,23 @@ def handshake(port: int, origin: str | None) -> bytes:
         return connection.recv(1000)
 
 
-def test_what_was_sent_at_every_rate_is_counted(checkout: Path, browser: Browser) -> None:
-    with running_demo(checkout, "--port", "0", "--rate", "300", "--seconds", "12") as demo:
+def test_what_was_sent_is_there_whatever_was_turned_and_killed(checkout: Path, browser: Browser) -> None:
+    with running_demo(checkout, "--port", "0", "--rate", "300", "--seconds", "25") as demo:
         page = browser.new_page()
         window = Window(page, demo.url)
         window.turn("events/s", 4000)
         await_growth(demo, EVENTS, 2000)
+        loader, _ = demo.program("loader")
+        os.kill(loader, signal.SIGKILL)
+        wait_until(lambda: demo.program("loader")[0] not in (0, loader))
         window.switch("stream")
         window.turn("events/s", 1000)
         window.switch("stream")
+        await_growth(demo, EVENTS, 500)
+        window.switch("listener")
+        window.turn("calls that fail, %", 100)
+        window.press("Cut the receiver")
+        wait_until(lambda: "cut off" in window.state("webhook"))
         assert demo.process.stdout
         said = demo.process.stdout.read()
         assert demo.process.wait(60) == 0, said
@@ -339,7 +383,7 @@ def test_it_ends_whatever_was_killed(checkout: Path, browser: Browser) -> None:
             wait_until(lambda name=name, before=before: demo.program(name)[0] not in (0, before))  # type: ignore[misc]
         window.switch("stream")
         await_growth(demo, EVENTS, 500)
-        wait_until(window.nothing_is_lost)
+        window.await_nothing_lost()
         demo.process.send_signal(signal.SIGTERM)
         assert demo.process.wait(60) == 0
         assert demo.process.stdout

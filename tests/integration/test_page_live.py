@@ -133,12 +133,14 @@ def call(body: bytes, status: int = 200) -> Call:
 
 def test_the_record_knows_toggles_and_shows_anything() -> None:
     record = Record()
-    toggle = json.dumps([{"event": "e", "user": "u", "timestamp": "2026-01-02T03:04:05Z", "more": {}}]).encode()
+    toggle = json.dumps(
+        [{"event": "e", "user": "u", "timestamp": "2026-01-02T03:04:05Z", "segment": {"vendor": 1, "name": "s"}, "more": {}}]
+    ).encode()
     record.add(call(toggle))
     record.add(call(toggle, status=503))
     for rubbish in (b"", b"{", b"[]", b"[1]", b'[{"event": "e"}]', b"\xff\n\xff", b'[{"event":1,"user":"u","timestamp":"x"}]'):
         record.add(call(rubbish))
-    assert [arrival.identity.user for arrival in record.take()] == ["u"]
+    assert [arrival.toggle.user for arrival in record.take()] == ["u"]
     assert record.take() == []
     assert [found.status for found in record.calls][-2:] == [503, 200]
     for _ in range(KEPT_CALLS * 2):

@@ -9,7 +9,7 @@ from demo.calls import Counters
 from demo.figures import Connection, Figures, Reading
 from demo.fold import Event, Fold
 from demo.proof import BATCHES_AT_ONCE, Standing, Toggles, sample
-from demo.record import Arrival, Identity
+from demo.record import Arrival, Toggle
 from tests.conftest import Database
 from tests.loading import ROLE, newest, wait_until
 from tests.loading import sample as some_events
@@ -18,8 +18,8 @@ from tests.toggling import commit, flips, write
 READER = "segment_reader"
 
 
-def identity(event: Event) -> Identity:
-    return Identity(event.event_id, event.user_id, event.occurred_at)
+def toggle(event: Event) -> Toggle:
+    return Toggle(event.event_id, event.user_id, event.occurred_at, event.vendor, event.segment_name, event.remove)
 
 
 def now() -> float:
@@ -39,10 +39,10 @@ def test_any_order_of_receipt_and_reading_comes_to_the_same(own_database: Databa
     print("seed", seed)
     events = flips(chance.randrange(20, 400), users=chance.choice([1, 3, 20]))
     expected = toggles_of(events)
-    strange = [Identity(f"{number:032}", "nobody", datetime.now(UTC)) for number in range(chance.randrange(4))]
+    strange = [Toggle(f"{number:032}", "nobody", datetime.now(UTC), 1, "s", True) for number in range(chance.randrange(4))]
     again = chance.sample(expected, min(len(expected), chance.randrange(5)))
     found = Toggles()
-    received = [Arrival(identity(event), now()) for event in expected]
+    received = [Arrival(toggle(event), now()) for event in expected]
     with own_database.connect(READER, autocommit=True) as connection:
         while events or received:
             if events and chance.random() < 0.5:
@@ -52,21 +52,21 @@ def test_any_order_of_receipt_and_reading_comes_to_the_same(own_database: Databa
             if received and chance.random() < 0.5:
                 size = chance.randrange(1, 60)
                 committed = set(read_toggles(own_database))
-                while received[:1] and size and received[0].identity in committed:  # nothing is received before it is committed
+                while received[:1] and size and received[0].toggle in committed:  # nothing is received before it is committed
                     found.receive([received.pop(0)])
                     size -= 1
             if chance.random() < 0.5:
                 found.read(connection)
-        found.receive(Arrival(identity(event), now()) for event in again)
+        found.receive(Arrival(toggle(event), now()) for event in again)
         found.receive(Arrival(one, now()) for one in strange)
-        settle(found, connection, Standing(len(expected), len(again), len(strange)))
+        settle(found, connection, Standing(matched=len(expected), again=len(again), unexpected=len(strange)))
     assert len(found.latencies()) == len(expected)
     assert found.latencies() == []
 
 
-def read_toggles(database: Database) -> list[Identity]:
-    rows = database.fetch("select event_id::text, user_id, occurred_at from segment_toggles")
-    return [Identity(*row) for row in rows]  # type: ignore[arg-type]
+def read_toggles(database: Database) -> list[Toggle]:
+    rows = database.fetch("select event_id::text, user_id, occurred_at, vendor, segment_name, remove from segment_toggles")
+    return [Toggle(*row) for row in rows]  # type: ignore[arg-type]
 
 
 def test_a_toggle_that_never_comes_is_missing(own_database: Database) -> None:
@@ -74,10 +74,38 @@ def test_a_toggle_that_never_comes_is_missing(own_database: Database) -> None:
     *expected, lost = toggles_of(flips(40))
     found = Toggles()
     with own_database.connect(READER, autocommit=True) as connection:
-        found.receive(Arrival(identity(event), now()) for event in expected)
-        settle(found, connection, Standing(len(expected), 0, 0))
-        found.receive([Arrival(identity(lost), now())])
-    assert found.standing() == Standing(len(expected) + 1, 0, 0)
+        found.receive(Arrival(toggle(event), now()) for event in expected)
+        settle(found, connection, Standing(matched=len(expected)))
+        assert found.standing(found.read_count) == Standing(matched=len(expected), overdue=1)
+        assert found.standing(found.read_count - 2) == Standing(matched=len(expected))  # nobody has said that it was delivered
+        found.receive([Arrival(toggle(lost), now())])
+    assert found.standing(found.read_count) == Standing(matched=len(expected) + 1)
+
+
+def test_a_false_toggle_is_no_repeat(own_database: Database) -> None:
+    """It has the identity of one, and says something else."""
+    commit(own_database, flips(8))
+    expected = toggles_of(flips(8))
+    found = Toggles()
+    with own_database.connect(READER, autocommit=True) as connection:
+        found.receive(Arrival(toggle(event), now()) for event in expected)
+        found.receive([Arrival(toggle(expected[0])._replace(segment="lie"), now())])
+        found.receive([Arrival(toggle(expected[0])._replace(remove=not expected[0].remove), now())])
+        settle(found, connection, Standing(matched=len(expected), unexpected=2))
+
+
+def test_a_toggle_that_is_deleted_has_gone(own_database: Database) -> None:
+    commit(own_database, flips(8))
+    expected = toggles_of(flips(8))
+    found = Toggles()
+    with own_database.connect(READER, autocommit=True) as connection:
+        found.receive(Arrival(toggle(event), now()) for event in expected)
+        settle(found, connection, Standing(matched=len(expected)))
+        own_database.execute(
+            "alter table segment_outcomes disable trigger all; "
+            "delete from segment_outcomes where seq = (select max(seq) from segment_toggles)"
+        )
+        settle(found, connection, Standing(matched=len(expected), gone=1))
 
 
 def test_what_is_committed_late_is_neither_missed_nor_unexpected(own_database: Database) -> None:
@@ -87,14 +115,14 @@ def test_what_is_committed_late_is_neither_missed_nor_unexpected(own_database: D
     with own_database.connect(READER, autocommit=True) as connection, own_database.connect(ROLE) as slow:
         write(slow, first)
         commit(own_database, second)
-        found.receive(Arrival(identity(event), now()) for event in toggles_of(second))
+        found.receive(Arrival(toggle(event), now()) for event in toggles_of(second))
         for _ in range(3):
             found.read(connection)
             assert figures.read(connection, 0, Counters()).events == 0
-        assert found.standing() == Standing()
+        assert found.standing(0) == Standing()
         slow.commit()
-        found.receive(Arrival(identity(event), now()) for event in toggles_of(first))
-        settle(found, connection, Standing(len(toggles_of(first)) + len(toggles_of(second)), 0, 0))
+        found.receive(Arrival(toggle(event), now()) for event in toggles_of(first))
+        settle(found, connection, Standing(len(toggles_of(first)) + len(toggles_of(second))))
         read_until(figures, connection, 80)
 
 
@@ -102,9 +130,9 @@ def test_more_batches_than_are_read_at_once(own_database: Database) -> None:
     events = flips(BATCHES_AT_ONCE * 3 + 7)
     commit(own_database, *([event] for event in events))
     found = Toggles()
-    found.receive(Arrival(identity(event), now()) for event in toggles_of(events))
+    found.receive(Arrival(toggle(event), now()) for event in toggles_of(events))
     with own_database.connect(READER, autocommit=True) as connection:
-        settle(found, connection, Standing(len(toggles_of(events)), 0, 0))
+        settle(found, connection, Standing(len(toggles_of(events))))
 
 
 def test_the_figures_are_those_of_the_tables(own_database: Database) -> None:
@@ -121,10 +149,15 @@ def test_the_figures_are_those_of_the_tables(own_database: Database) -> None:
         reading = figures.read(connection, 5, Counters(calls=2, accepted=1, documents=3))
         assert (reading.outcomes["rejected"], reading.taken, reading.on_their_way) == (1, 1, 4)
         assert (reading.delivered, reading.documents_per_call) == (3, 3.0)
+        epoch = figures.epoch
         own_database.execute("select segment_reset()")
         commit(own_database, events[:10])
         assert_true(own_database, read_until(figures, connection, 10))
-    assert figures.resets == 1
+        assert figures.epoch != epoch
+        epoch = figures.epoch
+        own_database.execute("vacuum full")
+        assert_true(own_database, read_until(figures, connection, 10))
+    assert figures.epoch == epoch
 
 
 def read_until(figures: Figures, connection: Connection, events: int) -> Reading:
@@ -144,7 +177,7 @@ def settle(found: Toggles, connection: Connection, standing: Standing) -> None:
 
     def read() -> bool:
         found.read(connection)
-        return found.standing() == standing
+        return found.standing(0) == standing
 
     wait_until(read)
     assert read()
