@@ -1,6 +1,7 @@
 """The demo's figures and its standing proof, read from a real server while several writers commit in any order."""
 
 import random
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
@@ -20,6 +21,11 @@ READER = "segment_reader"
 
 def toggle(event: Event) -> Toggle:
     return Toggle(event.event_id, event.user_id, event.occurred_at, event.vendor, event.segment_name, event.remove)
+
+
+def arrivals(events: Iterable[Event]) -> list[Arrival]:
+    """Their toggles, received just now."""
+    return [Arrival(toggle(event), now()) for event in events]
 
 
 def now() -> float:
@@ -42,7 +48,7 @@ def test_any_order_of_receipt_and_reading_comes_to_the_same(own_database: Databa
     strange = [Toggle(f"{number:032}", "nobody", datetime.now(UTC), 1, "s", True) for number in range(chance.randrange(4))]
     again = chance.sample(expected, min(len(expected), chance.randrange(5)))
     found = Toggles()
-    received = [Arrival(toggle(event), now()) for event in expected]
+    received = arrivals(expected)
     with own_database.connect(READER, autocommit=True) as connection:
         while events or received:
             if events and chance.random() < 0.5:
@@ -57,7 +63,7 @@ def test_any_order_of_receipt_and_reading_comes_to_the_same(own_database: Databa
                     size -= 1
             if chance.random() < 0.5:
                 found.read(connection)
-        found.receive(Arrival(toggle(event), now()) for event in again)
+        found.receive(arrivals(again))
         found.receive(Arrival(one, now()) for one in strange)
         settle(found, connection, Standing(matched=len(expected), again=len(again), unexpected=len(strange)))
     assert len(found.latencies()) == len(expected)
@@ -74,32 +80,35 @@ def test_a_toggle_that_never_comes_is_missing(own_database: Database) -> None:
     *expected, lost = toggles_of(flips(40))
     found = Toggles()
     with own_database.connect(READER, autocommit=True) as connection:
-        found.receive(Arrival(toggle(event), now()) for event in expected)
+        found.receive(arrivals(expected))
         settle(found, connection, Standing(matched=len(expected)))
         assert found.standing(found.read_count) == Standing(matched=len(expected), overdue=1)
         assert found.standing(found.read_count - 2) == Standing(matched=len(expected))  # nobody has said that it was delivered
-        found.receive([Arrival(toggle(lost), now())])
+        found.receive(arrivals([lost]))
     assert found.standing(found.read_count) == Standing(matched=len(expected) + 1)
+
+
+def all_received(database: Database, count: int) -> tuple[list[Event], Toggles]:
+    """So many events are committed, and all their toggles received; none is read yet."""
+    commit(database, flips(count))
+    expected = toggles_of(flips(count))
+    found = Toggles()
+    found.receive(arrivals(expected))
+    return expected, found
 
 
 def test_a_false_toggle_is_no_repeat(own_database: Database) -> None:
     """It has the identity of one, and says something else."""
-    commit(own_database, flips(8))
-    expected = toggles_of(flips(8))
-    found = Toggles()
+    expected, found = all_received(own_database, 8)
     with own_database.connect(READER, autocommit=True) as connection:
-        found.receive(Arrival(toggle(event), now()) for event in expected)
         found.receive([Arrival(toggle(expected[0])._replace(segment="lie"), now())])
         found.receive([Arrival(toggle(expected[0])._replace(remove=not expected[0].remove), now())])
         settle(found, connection, Standing(matched=len(expected), unexpected=2))
 
 
 def test_a_toggle_that_is_deleted_has_gone(own_database: Database) -> None:
-    commit(own_database, flips(8))
-    expected = toggles_of(flips(8))
-    found = Toggles()
+    expected, found = all_received(own_database, 8)
     with own_database.connect(READER, autocommit=True) as connection:
-        found.receive(Arrival(toggle(event), now()) for event in expected)
         settle(found, connection, Standing(matched=len(expected)))
         own_database.execute(
             "alter table segment_outcomes disable trigger all; "
@@ -115,13 +124,13 @@ def test_what_is_committed_late_is_neither_missed_nor_unexpected(own_database: D
     with own_database.connect(READER, autocommit=True) as connection, own_database.connect(ROLE) as slow:
         write(slow, first)
         commit(own_database, second)
-        found.receive(Arrival(toggle(event), now()) for event in toggles_of(second))
+        found.receive(arrivals(toggles_of(second)))
         for _ in range(3):
             found.read(connection)
             assert figures.read(connection, 0, Counters()).events == 0
         assert found.standing(0) == Standing()
         slow.commit()
-        found.receive(Arrival(toggle(event), now()) for event in toggles_of(first))
+        found.receive(arrivals(toggles_of(first)))
         settle(found, connection, Standing(len(toggles_of(first)) + len(toggles_of(second))))
         read_until(figures, connection, 80)
 
@@ -130,7 +139,7 @@ def test_more_batches_than_are_read_at_once(own_database: Database) -> None:
     events = flips(BATCHES_AT_ONCE * 3 + 7)
     commit(own_database, *([event] for event in events))
     found = Toggles()
-    found.receive(Arrival(toggle(event), now()) for event in toggles_of(events))
+    found.receive(arrivals(toggles_of(events)))
     with own_database.connect(READER, autocommit=True) as connection:
         settle(found, connection, Standing(len(toggles_of(events))))
 
