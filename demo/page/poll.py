@@ -51,6 +51,15 @@ class File(NamedTuple):
 class Found:
     """What the tables said last; `unlike` is the most keys that one sample has found unlike their fold."""
 
+    reading: Reading = field(default_factory=Reading)
+    standing: Standing = field(default_factory=Standing)
+    dead_letters: int = 0
+    sample: tuple[int, int] = (0, 0)
+    unlike: int = 0
+    files: tuple[File, ...] = ()
+    file_count: int = 0
+    files_per_second: float = 0.0
+
     @property
     def lost(self) -> int:
         """Toggles that were neither received nor set aside, though everything was delivered."""
@@ -60,15 +69,6 @@ class Found:
     def on_their_way(self) -> int:
         """Toggles that are still to be delivered."""
         return max(0, self.reading.toggles - self.standing.matched - self.standing.overdue)
-
-    reading: Reading = field(default_factory=Reading)
-    standing: Standing = field(default_factory=Standing)
-    dead_letters: int = 0
-    sample: tuple[int, int] = (0, 0)
-    unlike: int = 0
-    files: tuple[File, ...] = ()
-    file_count: int = 0
-    files_per_second: float = 0.0
 
 
 class Poll:
