@@ -139,7 +139,7 @@ class Server:
 
     def ready(self) -> bool:
         """Whether the postmaster says that it accepts connections (the eighth line of its pid file)."""
-        return self.running() and [line.strip() for line in self._pid_file()[7:8]] == ["ready"]
+        return self.running() and [line.strip() for line in self._pid_file()[7:8]] in (["ready"], ["standby"])
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Shut down and wait for the last process; nothing to do when none runs."""

@@ -11,18 +11,23 @@ from listener.outbox import Position
 LOAD = """
 select
   publication, (lsn - '0/0'::pg_lsn)::bigint, coalesce(commit_lsn - '0/0'::pg_lsn, 0)::bigint, documents,
-  past, past_snapshot::text, past_arrival, past_seq, committed_at, delivered, called_at, answer
+  wanted, past, past_snapshot::text, base::text, committed_at, delivered, called_at, answer
 from webhook_cursors where slot = %s
 """
 
 SAVE = """
+with noted as (
+  insert into webhook_delivered (slot, batch_id, last_seq)
+  select %(slot)s, batch_id, last_seq from unnest(%(batch_ids)s::bigint[], %(seqs)s::bigint[]) d (batch_id, last_seq)
+  on conflict (slot, batch_id) do update set last_seq = greatest(webhook_delivered.last_seq, excluded.last_seq)
+)
+
 insert into webhook_cursors (
-  slot, publication, lsn, commit_lsn, documents,
-  past, past_snapshot, past_arrival, past_seq, committed_at, delivered, called_at, answer
+  slot, publication, lsn, commit_lsn, documents, wanted, past, past_snapshot, base, committed_at, delivered, called_at, answer
 )
 select
   %(slot)s, %(publication)s, '0/0'::pg_lsn + %(lsn)s::numeric, '0/0'::pg_lsn + nullif(%(commit_lsn)s, 0)::numeric, %(documents)s,
-  %(past)s, %(snapshot)s::pg_snapshot, %(arrival)s, %(seq)s, %(committed_at)s::timestamptz, %(delivered)s,
+  %(only)s::text[], %(past)s, %(snapshot)s::pg_snapshot, %(base)s::pg_snapshot, %(committed_at)s::timestamptz, %(delivered)s,
   %(called_at)s::timestamptz, %(answer)s
 from (select set_config('synchronous_commit', coalesce(%(synchronous)s, current_setting('synchronous_commit')), true) offset 0) s
 on conflict (slot) do update set
@@ -30,16 +35,24 @@ on conflict (slot) do update set
   lsn = excluded.lsn,
   commit_lsn = excluded.commit_lsn,
   documents = excluded.documents,
+  wanted = excluded.wanted,
   past = excluded.past,
   past_snapshot = excluded.past_snapshot,
-  past_arrival = excluded.past_arrival,
-  past_seq = excluded.past_seq,
+  base = excluded.base,
   committed_at = excluded.committed_at,
   delivered = excluded.delivered,
   called_at = excluded.called_at,
   answer = excluded.answer,
   updated_at = now()
 """
+
+FORGET = """
+delete from webhook_delivered d
+where d.slot = %(slot)s and not exists (
+  select from segment_batches b where b.batch_id = d.batch_id and not pg_visible_in_snapshot(b.xact_id, %(base)s::pg_snapshot)
+)
+"""
+"""What the base sees need not be kept, nor what is no more."""
 
 SET_ASIDE = """
 insert into webhook_dead_letters (slot, document, webhook_id, status, answer)
@@ -65,15 +78,19 @@ class DeadLetter(NamedTuple):
 
 @dataclass
 class Cursor:
-    """How far a slot's delivery has come; `position` is None until the slot is made."""
+    """How far a slot's delivery has come; `position` is None until the slot is made.
+
+    Delivered is what `base` sees, and of other batches what is noted in webhook_delivered. Of that which `snapshot` sees the rest
+    is the past: the slot will not stream it. `only` is what the counts in the position are of, as in listener run --only.
+    """
 
     slot: str
     publication: str
     position: Position | None = None
+    only: list[str] = field(default_factory=list)
     past: str = "none"
     snapshot: str | None = None
-    arrival: int = 0
-    seq: int = 0
+    base: str | None = None
     committed_at: datetime | None = None
     delivered: int = 0
     called_at: datetime | None = None
@@ -82,6 +99,20 @@ class Cursor:
     """Whether it is ahead of what is saved."""
     letters: list[DeadLetter] = field(default_factory=list, compare=False)
     """Documents that it has passed by and that are not set aside yet."""
+    unsaved: dict[int, int] = field(default_factory=dict, compare=False)
+    """Batches of which toggles were delivered since it was saved, and up to which seq."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether something hangs on it: it has a position, or a past."""
+        return self.position is not None or self.past == "wanted"
+
+    def deliver(self, count: int, letters: Sequence[DeadLetter], places: dict[int, int]) -> None:
+        """So many documents are done with, these of them as dead letters."""
+        self.delivered += count - len(letters)
+        self.letters += letters
+        self.unsaved |= places
+        self.changed = True
 
 
 async def load(connection: Connection, slot: str) -> Cursor | None:
@@ -93,13 +124,15 @@ async def load(connection: Connection, slot: str) -> Cursor | None:
 
 
 async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> None:
-    """Write the cursor and its dead letters, in one transaction; done again, it writes no letter twice.
+    """Write the cursor, the batches and the dead letters, in one transaction; done again, it writes no letter twice.
 
     What is not `durable` outlives the listener's end at once, the server's only a moment later; it does not wait for the disk.
     """
     lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
     values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents}
     values["synchronous"] = None if durable else "off"
+    noted = dict(cursor.unsaved)
+    values["batch_ids"], values["seqs"] = list(noted), list(noted.values())
     letters = tuple(cursor.letters)
     cursor.changed = not durable
     if letters:
@@ -109,6 +142,13 @@ async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> 
     else:
         await connection.execute(SAVE, values)
     del cursor.letters[: len(letters)]
+    cursor.unsaved = dict(cursor.unsaved.items() - noted.items())
+
+
+async def save_base(connection: Connection, cursor: Cursor) -> None:
+    """Write the cursor with a new base, then forget what that sees; what is not forgotten does no harm."""
+    await save(connection, cursor)
+    await connection.execute(FORGET, {"slot": cursor.slot, "base": cursor.base})
 
 
 def columns(slot: str, letters: Sequence[DeadLetter]) -> dict[str, object]:

@@ -26,7 +26,7 @@ from listener.log import Level, say
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Result = TypeVar("Result")
 
-REVISION = "0002"
+REVISION = "0007"
 """The migration that the listener needs; a later one does as well."""
 
 SETTINGS = """
@@ -174,9 +174,9 @@ async def one(connection: Connection, query: str, *values: object) -> tuple[Any,
     return await (await connection.execute(query.encode(), values or None)).fetchone()
 
 
-async def only(connection: Connection, query: str, *values: object) -> tuple[Any, ...]:
+async def only(connection: Connection, query: str, *values: object, **named: object) -> tuple[Any, ...]:
     """The row of a query that always has one."""
-    (row,) = await (await connection.execute(query.encode(), values or None)).fetchall()
+    (row,) = await (await connection.execute(query.encode(), values or named or None)).fetchall()
     return row
 
 

@@ -5,18 +5,23 @@ refused, or wait for somebody to mend the receiver. There is one call at a time.
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import NamedTuple, Protocol
 
 from listener.cursor import DeadLetter
-from listener.errors import PoisonDocument
+from listener.errors import NotAccepted, PoisonDocument
 from listener.log import Level, say
 from listener.toggles import body, fitting
 from listener.webhook import Answer, Call, Verdict, Webhook, wait_for
 
 RUN = 10
 """So many documents refused one after the other, and none accepted, say more of the receiver than of the documents."""
+
+TRIES = 5
+"""How often a call of a replay is made."""
 
 WAITS = {
     Verdict.RETRY: (Level.WARNING, "not delivered, to be tried again"),
@@ -34,25 +39,47 @@ class Keeper(Protocol):
     async def hold(self) -> None:
         """Return when the slot is certainly held, or when stopping."""
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, outcome: "Outcome") -> None:
         """Take note of an answer."""
 
 
 class Outcome(NamedTuple):
-    """The last answer to a call, and how long it took in seconds."""
+    """The last answer to a call, how long it took in seconds, and how many documents the call had."""
 
     answer: Answer
     seconds: float
+    documents: int
+
+
+@dataclass(frozen=True)
+class Posting:
+    """Where and how to post: the limits are of one call, the timeout is in seconds."""
+
+    url: str
+    secrets: Sequence[bytes]
+    compress: bool
+    timeout: float
+    max_documents: int
+    max_bytes: int
+
+
+class Policy(NamedTuple):
+    """The largest body, whether to stop at a document that is refused for good, and whether it is a replay: what is posted again
+    on somebody's wish is given up after a few tries, and whatever is refused of it by itself is at fault, however much it is."""
+
+    most_bytes: int
+    stop_on_poison: bool = False
+    replay: bool = False
 
 
 class Delivery:
     """Posts to one webhook until `stopping` is set; `most_bytes` shrinks when the receiver finds a body too large."""
 
-    def __init__(self, webhook: Webhook, most_bytes: int, stop_on_poison: bool, stopping: asyncio.Event, keeper: Keeper) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, webhook: Webhook, policy: Policy, stopping: asyncio.Event, keeper: Keeper) -> None:
+        self.most_bytes = policy.most_bytes
         self.calling = False
         self._webhook = webhook
-        self._stop_on_poison = stop_on_poison
+        self._policy = policy
         self._stopping = stopping
         self._keeper = keeper
         self._random: Random = SystemRandom()
@@ -73,7 +100,7 @@ class Delivery:
         done = 0
         while parts and not self._stopping.is_set():
             part = parts.pop()
-            call = Call.of(body(part))
+            call = Call.of(body(part), self._policy.replay)
             outcome = await self._post(call, len(part))
             if outcome is None:
                 return done
@@ -99,7 +126,7 @@ class Delivery:
     async def _post(self, call: Call, count: int) -> Outcome | None:
         """Post until the answer is about the documents: for ever, because only the receiver can end it. None when stopping."""
         loop = asyncio.get_running_loop()
-        while True:
+        for tries in itertools.count(1):
             await self._keeper.hold()
             if self._stopping.is_set():
                 return None
@@ -107,20 +134,21 @@ class Delivery:
             self.calling = True
             answer = await self._webhook.post(call)
             self.calling = False
-            outcome = Outcome(answer, loop.time() - began)
-            self._keeper.answered(answer)
+            outcome = Outcome(answer, loop.time() - began, count)
+            self._keeper.answered(outcome)
             if answer.verdict not in WAITS:
                 return outcome
+            if tries == TRIES and self._policy.replay:
+                raise NotAccepted(f"{NotAccepted()} ({answer})")
             self._pause = wait_for(answer, self._pause, self._random)
             level, message = WAITS[answer.verdict]
             self._told(level, message, call, count, outcome, wait=round(self._pause, 1))
             if await happened(self._stopping, self._pause):
-                return None
+                break
+        return None
 
     async def _settle(self, record: Record, suspects: Sequence[DeadLetter], accepted: int) -> int:
         await record(len(suspects) + accepted, suspects)
-        for letter in suspects:
-            say(Level.WARNING, "set aside as a dead letter", webhook_id=letter.webhook_id, answer=letter.answer)
         if accepted:
             self._pause, self._refused = None, 0
         return len(suspects) + accepted
@@ -129,14 +157,14 @@ class Delivery:
         """A document is refused by itself; return whether the receiver is to blame, after the wait that this calls for."""
         answer = outcome.answer
         self._refused += 1
-        if self._refused >= RUN:
+        if self._refused >= RUN and not self._policy.replay:
             self._pause = wait_for(answer, self._pause, self._random)
             say_it = "the receiver refuses every document: mend it, or the URL"
             self._told(Level.ERROR, say_it, call, 1, outcome, wait=round(self._pause, 1))
             await happened(self._stopping, self._pause)
             return True
         self._told(Level.WARNING, "refused by itself", call, 1, outcome)
-        if self._stop_on_poison:
+        if self._policy.stop_on_poison:
             raise PoisonDocument(f"{PoisonDocument()} (Call {call.id}: {answer}. {answer.text})")
         suspects.append(DeadLetter(document, call.id, answer.status or 0, f"{answer} {answer.text}".strip()))
         return False

@@ -22,6 +22,10 @@ class BadSecret(ListenerError):
     """A webhook secret is not whsec_ and 24 to 64 bytes in base64, so no receiver could verify with it: copy it once more."""
 
 
+class BadOnly(ListenerError):
+    """What is to be delivered is named neither like vendor=3 nor like segment=3/seg-1F: write it so."""
+
+
 class NoDatabase(ListenerError):
     """The database cannot be reached: set PGHOST, PGDATABASE, … as for psql."""
 
@@ -65,8 +69,12 @@ class OtherPublication(ListenerError):
 
 
 class SlotGone(ListenerError):
-    """The slot is gone, or the server gave it up, so what was committed since the last call cannot be streamed: run
+    """The slot was lost before its cursor knew what was delivered, so nobody can say what was not: run
     listener drop, then start the listener with --from start to deliver everything again, or with --from now."""
+
+
+class SlotLost(ListenerError):
+    """The slot was dropped, or the server gave it up: the same command makes another, and goes on from the tables."""
 
 
 class SlotForeign(ListenerError):
@@ -79,6 +87,18 @@ class SlotBusy(ListenerError):
 
 class SlotMoved(ListenerError):
     """The slot was moved by somebody else, past what was delivered: run listener drop, then start with --from start or now."""
+
+
+class NoSuchLetter(ListenerError):
+    """Not every number is one of a dead letter, or of that slot, so nothing was done: listener dead-letters list shows them."""
+
+
+class Replaying(ListenerError):
+    """Another command posts dead letters just now, and both would post the same: wait until it is done."""
+
+
+class NoMetrics(ListenerError):
+    """The metrics cannot be served there, so nobody would see how it goes: choose another --metrics-port or --metrics-address."""
 
 
 class NoSuchSlot(ListenerError):
@@ -95,6 +115,14 @@ class ForeignTable(ListenerError):
 
 class StoppedWaiting(ListenerError):
     """Told to stop, but the database took no note of the last call in time, so its documents may come again; nothing is lost."""
+
+
+class NotAccepted(ListenerError):
+    """The receiver did not accept a call, tried several times, so the rest was not posted: mend it, and run the command again."""
+
+
+class Refused(ListenerError):
+    """The receiver refused some documents for good, so it does not have them: the log says which, and why."""
 
 
 class PoisonDocument(ListenerError):

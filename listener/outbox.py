@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from listener.errors import SlotMoved
-from listener.toggles import fitting
+from listener.toggles import Place, fitting
 
 
 class Position(NamedTuple):
@@ -40,13 +40,14 @@ class Outbox:
     def __init__(self, position: Position, most_documents: int, most_bytes: int) -> None:
         self.position = position
         self.committed_at: datetime | None = None
-        """When the last transaction committed of which everything was delivered."""
+        """When the last transaction committed of which everything was delivered, or of which there was nothing to deliver."""
         self._most_documents = most_documents
         self._most_bytes = most_bytes
         self._received = 0
         self._delivered = 0
         self._bytes = 0
         self._documents: list[bytes] = []
+        self._places: list[Place] = []
         self._transactions: deque[Transaction] = deque()
         self._skip = 0
         self._passing = False
@@ -56,6 +57,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._documents)
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest transaction committed of which something waits here; None where nothing does or it is not known."""
+        return self._transactions[0].committed_at if self._transactions else None
 
     @property
     def full(self) -> bool:
@@ -83,12 +89,13 @@ class Outbox:
             begun.committed_at = committed_at
             self._skip = self._received - begun.first
 
-    def add(self, document: bytes) -> None:
+    def add(self, document: bytes, place: Place) -> None:
         """A document of the transaction that has begun."""
         if self._skip or self._passing:
             self._skip -= not self._passing
             return
         self._documents.append(document)
+        self._places.append(place)
         self._received += 1
         self._bytes += len(document)
 
@@ -101,8 +108,10 @@ class Outbox:
         if self._skip:
             raise SlotMoved
         if begun.first == self._received:
-            self._transactions.pop()  # without documents
+            empty = self._transactions.pop()
             self.idle(end_lsn)
+            if not self._transactions:
+                self.committed_at = empty.committed_at
             return
         begun.last, begun.end_lsn = self._received, end_lsn
         self._received_lsn = end_lsn
@@ -127,12 +136,14 @@ class Outbox:
         more = fits < len(self._documents) or fits == most_documents or self.full
         return self._documents[: whole or (fits if more else 0)]
 
-    def delivered(self, count: int) -> None:
-        """The first `count` documents are done with."""
+    def delivered(self, count: int) -> dict[int, int]:
+        """The first `count` documents are done with; return their batches, each with the seq of its last one."""
+        done = dict(self._places[:count])  # of a batch the last counts
         self._bytes -= sum(map(len, self._documents[:count]))
-        del self._documents[:count]
+        del self._documents[:count], self._places[:count]
         self._delivered += count
         self._settle()
+        return {int(batch_id): int(seq) for batch_id, seq in done.items()}
 
     def _whole(self) -> Iterator[int]:
         """How many documents each run of whole transactions holds, from the first one on."""

@@ -4,7 +4,7 @@ psycopg lets START_REPLICATION succeed and leaves the rest to libpq's level (`pg
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from psycopg import errors, sql
 from psycopg.pq import ExecStatus
 
 from listener.database import Connection, connect_to_stream, only
-from listener.errors import BadMessage, NoPublication, SlotGone
+from listener.errors import BadMessage, NoPublication, SlotLost
 from listener.outbox import Outbox
 from listener.pgoutput import (
     INSERT,
@@ -28,7 +28,7 @@ from listener.pgoutput import (
     keepalive,
     status_update,
 )
-from listener.toggles import reader
+from listener.toggles import Read, passes, reader
 
 FRAMES = 500
 """About how many messages are taken before other work has its turn; some milliseconds."""
@@ -70,8 +70,8 @@ class Replication:
             await connection.close()
             raise
 
-    async def start(self, slot: str, publication: str, outbox: Outbox, with_outcome: bool) -> "Stream":
-        """Stream from where the outbox stands; raises ObjectInUse while another session holds the slot."""
+    async def start(self, slot: str, publication: str, outbox: Outbox, with_outcome: bool, only: Iterable[str]) -> "Stream":
+        """Stream from where the outbox stands; raises ObjectInUse while another session holds it, SlotLost if it is gone."""
         names = sql.Literal(sql.Identifier(publication).as_string(self.connection))
         command = sql.SQL("START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {})").format(
             sql.Identifier(slot), sql.SQL(format_lsn(outbox.received_lsn)), names
@@ -79,8 +79,8 @@ class Replication:
         try:
             await self.connection.execute(command)
         except (errors.UndefinedObject, errors.ObjectNotInPrerequisiteState):
-            raise SlotGone from None
-        return Stream(self, outbox, with_outcome)
+            raise SlotLost from None
+        return Stream(self, outbox, with_outcome, only)
 
 
 def format_lsn(lsn: int) -> str:
@@ -91,13 +91,14 @@ def format_lsn(lsn: int) -> str:
 class Stream:
     """The log as it comes. Whoever reads it also sends status updates in time, whether it reads or not."""
 
-    def __init__(self, replication: Replication, outbox: Outbox, with_outcome: bool) -> None:
+    def __init__(self, replication: Replication, outbox: Outbox, with_outcome: bool, only: Iterable[str]) -> None:
         self.replication = replication
         self._connection = replication.connection
         self._pgconn = self._connection.pgconn
         self.outbox = outbox
         self._with_outcome = with_outcome
-        self._readers: dict[str, Callable[[str], bytes]] = {}
+        self._only = frozenset(str(wanted.encode(), "latin-1") for wanted in only)
+        self._readers: dict[str, Callable[[str], Read]] = {}
         self._written = outbox.received_lsn
         self._told = 0
         self._told_at = 0.0
@@ -196,7 +197,9 @@ class Stream:
             frame = str(data, "latin-1")
             read = self._readers.get(frame[ROW_OF])
             if read is not None and frame[0] == FRAME:
-                self.outbox.add(read(frame))
+                document, place, key = read(frame)
+                if passes(self._only, key):
+                    self.outbox.add(document, place)
             else:
                 self._handle(bytes(data))
         if size < 0:

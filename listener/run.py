@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from math import nan
 
 import psycopg
 from psycopg import errors
 
 from listener import slot
-from listener.cursor import Cursor, DeadLetter, save
+from listener.cursor import Cursor, DeadLetter, load, save, save_base
 from listener.database import Database, check, check_publication, check_server, only, words
-from listener.delivery import Delivery, happened
-from listener.errors import NoDatabase, NoPublication, PublicationMade, SlotBusy, StoppedWaiting
+from listener.delivery import Delivery, Outcome, Policy, Posting, happened
+from listener.errors import NoDatabase, NoPublication, PublicationMade, SlotBusy, SlotLost, StoppedWaiting
 from listener.log import Level, say
+from listener.metrics import Metrics
 from listener.outbox import Outbox, Position
-from listener.past import Recorded, batches, pages
+from listener.past import Recorded, Selection, batches, pages
 from listener.replication import MOMENT, Replication, Stream, StreamEnded
-from listener.webhook import Answer, Webhook, origin
+from listener.webhook import Webhook, origin
 
 TICK = 0.1
 """Seconds between looks at what is due."""
@@ -38,6 +40,12 @@ MANY = 1000
 DENSE = 40_000
 """Documents a second; who gets as many is catching up."""
 
+MEASURE_EVERY = 5.0
+"""Seconds between questions to the server for the metrics."""
+
+BASE_EVERY = 60.0
+"""Seconds after which the cursor gets a new base even where nothing was delivered."""
+
 HEARD_WITHIN = 1.0
 """Seconds since the last word of the stream after which it is worth asking whether the slot is still ours."""
 
@@ -49,24 +57,28 @@ BUFFER_BODIES = 8
 
 WRITTEN = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
+MEASURES = """
+select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, (select count(*) from webhook_dead_letters where slot = %s)
+"""
+
+BASE = "select pg_current_snapshot()::text, (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
+"""The snapshot is taken first, so that what it sees was committed before that position."""
+
 
 @dataclass(frozen=True)
-class Options:
+class Options(Posting):
     """What the command line says."""
 
-    url: str
-    secrets: Sequence[bytes]
-    compress: bool
-    timeout: float
     slot: str
     publication: str
+    only: Sequence[str]
     whole_past: bool
-    max_documents: int
-    max_bytes: int
     max_buffer: int
     stop_on_poison: bool
     wait: bool
     until_caught_up: bool
+    metrics_address: str
+    metrics_port: int | None
 
     @property
     def with_outcome(self) -> bool:
@@ -85,8 +97,10 @@ async def listen(options: Options, stopping: asyncio.Event) -> None:
     try:
         async with Webhook(options.url, options.secrets, options.compress, options.timeout) as webhook:
             await database.run(lambda c: check(c, options.publication))
-            while not await Session(options, database, webhook, stopping).finished():
-                say(Level.WARNING, "beginning anew from the cursor")
+            metrics = Metrics(options.slot)
+            with metrics.served(options.metrics_address, options.metrics_port):
+                while not await Session(options, database, webhook, stopping, metrics).finished():
+                    say(Level.WARNING, "beginning anew from the cursor")
     finally:
         await database.close()
 
@@ -94,26 +108,44 @@ async def listen(options: Options, stopping: asyncio.Event) -> None:
 class Session:
     """From taking hold of the slot until the end, or until somebody else had it meanwhile."""
 
-    def __init__(self, options: Options, database: Database, webhook: Webhook, stopping: asyncio.Event) -> None:
+    def __init__(self, options: Options, database: Database, webhook: Webhook, stopping: asyncio.Event, metrics: Metrics) -> None:
         self.options = options
+        self.metrics = metrics
         self.database = database
         self.webhook = webhook
         self.stopping = stopping
-        self.delivery = Delivery(webhook, options.max_bytes, options.stop_on_poison, stopping, self)
+        self.delivery = Delivery(webhook, Policy(options.max_bytes, options.stop_on_poison), stopping, self)
         self.room = asyncio.Event()
         self.arrived = asyncio.Event()
         self.connected = asyncio.Event()
         self.timeline: int | None = None
         self.target = 0
+        self.lost = False
+        self.oldest_of_past: datetime | None = None
+        self.next_base: tuple[str, int] | None = None
+        self.base_at = -BASE_EVERY
+        self.base_of = 0
         self.stream: Stream
         self.outbox: Outbox
         self.cursor: Cursor
 
     async def finished(self) -> bool:
         """Run; return whether that is the end, rather than a reason to begin anew."""
-        made = await self._prepare()
-        if not await self._take_hold():
-            return True
+        try:
+            made = await self._prepare()
+            if await self._take_hold():
+                await self._listen(made)
+        except Restart:
+            return False
+        except SlotLost:
+            found = await self.database.run(lambda c: slot.find(c, self.options.slot))
+            if found and not found.lost and not self.lost:
+                raise  # it is there, and yet it does not stream
+            return False
+        return True
+
+    async def _listen(self, made: bool) -> None:
+        """Deliver, now that the slot is ours."""
         self.database.on_away = self._let_go
         try:
             await self._held()
@@ -124,16 +156,15 @@ class Session:
             if isinstance(error, NoPublication):
                 await self.database.run(lambda c: check_publication(c, self.options.publication))
                 raise PublicationMade from None
-            if not isinstance(error, Restart):
-                raise error from None
-            return False
+            raise error from None
         finally:
             await self.stream.close()
-        return True
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             others = [self._receive(), self._keep_alive(), self._keep_up(), self._give_up()]
+            if self.options.metrics_port is not None:
+                others.append(self._measure())
             tasks = [group.create_task(other) for other in others]
             await self._deliver()
             for task in tasks:
@@ -144,8 +175,10 @@ class Session:
     async def _prepare(self) -> bool:
         """See to it that there is a slot; return whether it is new. To make one can take long: told to stop, let it be."""
         options = self.options
-        making = slot.prepare(self.database, options.slot, options.publication, options.whole_past, options.wait)
-        preparing = asyncio.create_task(making)
+        fresh = Cursor(
+            options.slot, options.publication, only=list(options.only), past="wanted" if options.whole_past else "none"
+        )
+        preparing = asyncio.create_task(slot.prepare(self.database, fresh, options.wait))
         stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait([preparing, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -159,8 +192,7 @@ class Session:
         """Start the stream, as soon as nobody else has it; false: told to stop meanwhile."""
         waited, failures = 0.0, 0
         while not self.stopping.is_set():
-            self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
-            self.outbox = self._new_outbox(position)
+            self.outbox = self._new_outbox(await self._load())
             try:
                 self.stream = await self._open()
             except errors.ObjectInUse:
@@ -188,12 +220,20 @@ class Session:
 
     async def _held(self) -> None:
         """The slot is ours, and so is the cursor: what its last holder wrote to it is there now."""
-        self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        position = await self._load()
         if position != self.outbox.position:
             self.stream.outbox = self.outbox = self._new_outbox(position)
         (self.target,) = await self.database.run(lambda c: only(c, WRITTEN))
         await self._save()  # a commit, so that the log is written beyond the target
         self.connected.set()
+
+    async def _load(self) -> Position:
+        """Read the cursor; return where delivery goes on."""
+        self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
+        if self.cursor.only != self.options.only:
+            self.cursor.only = list(self.options.only)
+            self.cursor.position = position = Position(position.lsn)  # what was counted within a transaction were others
+        return position
 
     def _new_outbox(self, position: Position) -> Outbox:
         self.room.set()
@@ -204,7 +244,8 @@ class Session:
         replication = await Replication.open()
         try:
             await self._check(replication)
-            return await replication.start(self.options.slot, self.options.publication, self.outbox, self.options.with_outcome)
+            options = self.options
+            return await replication.start(options.slot, options.publication, self.outbox, options.with_outcome, options.only)
         except BaseException:
             await replication.connection.close()
             raise
@@ -229,10 +270,20 @@ class Session:
                 say(Level.WARNING, "the stream is lost; connecting again", error=said)
             self.connected.clear()
             await self.stream.close()
-            self.stream = await self._open_again()
+            try:
+                self.stream = await self._open_again()
+            except SlotLost:
+                self._lose()
+                return
             self.connected.set()
             self.arrived.set()
             self.stream.acknowledge()  # what was said to the lost one may not have arrived
+
+    def _lose(self) -> None:
+        """The slot is lost: whoever waits for it is to take note of what was delivered, and then to end."""
+        self.lost = True
+        self.connected.set()
+        self.arrived.set()
 
     async def _open_again(self) -> Stream:
         """Connect until it succeeds, for the server will be back; but if others had the slot meanwhile, begin anew."""
@@ -252,8 +303,12 @@ class Session:
 
     async def _nobody_else(self) -> None:
         cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
-        if position > self.outbox.position or (cursor.arrival, cursor.seq) > (self.cursor.arrival, self.cursor.seq):
+        if position > self.outbox.position or self._is_of_another(cursor):
             raise Restart
+
+    def _is_of_another(self, cursor: Cursor) -> bool:
+        """Whether somebody else has written it since: delivered something, or made another slot."""
+        return cursor.delivered > self.cursor.delivered or cursor.snapshot != self.cursor.snapshot
 
     # Delivering
 
@@ -267,6 +322,8 @@ class Session:
                 await self.delivery.deliver(batch, self._record)
             elif self.options.until_caught_up and self.outbox.position.lsn >= self.target and self.cursor.past != "begun":
                 break
+            elif self.lost:
+                raise SlotLost
             else:
                 self.arrived.clear()
                 await self.arrived.wait()
@@ -284,6 +341,8 @@ class Session:
     async def hold(self) -> None:
         """Return when the slot is certainly ours, or when stopping: who has lost it to a standby must not post any more."""
         while not self.stopping.is_set():
+            if self.lost:
+                raise SlotLost
             if self.connected.is_set() and await self._still_ours():
                 return
             self.arrived.clear()
@@ -304,41 +363,54 @@ class Session:
 
     async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents are done with: make sure that they do not come again, whoever dies now."""
-        self.outbox.delivered(count)
+        self.cursor.deliver(count, letters, self.outbox.delivered(count))
         if not self.outbox.full:
             self.room.set()
         self.cursor.position = self.outbox.position
         self.cursor.committed_at = self.outbox.committed_at or self.cursor.committed_at
-        self.cursor.delivered += count - len(letters)
-        self.cursor.letters += letters
-        self.cursor.changed = True
-        await self.connected.wait()
         # The acknowledgement alone is not enough: the server may notice our end before it reads it.
-        await self._save(durable=bool(letters))
+        await self._note(count, letters, durable=bool(letters))
         self.stream.acknowledge()
 
     async def _deliver_past(self) -> None:
         """Everything from before the slot, as far as it is not delivered yet."""
+        before, again = self.cursor.delivered, self.cursor.base is not None
         say(Level.INFO, "delivering what was recorded before the slot was made")
-        recorded = pages(self.database, self.cursor)
+        recorded = pages(self.database, Selection.past(self.cursor))
         cut = batches(recorded, self.options.with_outcome, self.options.max_documents, self.delivery)
         async with aclosing(cut) as found:
             async for batch in found:
+                self.oldest_of_past = batch[0].recorded_at
                 documents = [each.document for each in batch]
                 await self.delivery.deliver(documents, partial(self._record_past, iter(batch)))
                 if self.stopping.is_set():
                     return
-        self.cursor.past = "done"
-        await self._save()
+        self.oldest_of_past = None
+        self.cursor.past, self.cursor.base = "done", self.cursor.snapshot
+        await self.database.run(lambda c: save_base(c, self.cursor))
+        say(Level.INFO, "delivered from the tables", toggles=self.cursor.delivered - before, slot_was_lost=again)
 
     async def _record_past(self, batch: Iterator[Recorded], count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents of the past are done with; only the cursor knows."""
-        *_, last = islice(batch, count)
-        self.cursor.arrival, self.cursor.seq = last.arrival, last.seq
-        self.cursor.delivered += count - len(letters)
-        self.cursor.letters += letters
+        done = list(islice(batch, count))
+        self.cursor.deliver(count, letters, {each.batch_id: each.seq for each in done})
+        await self._note(count, letters, durable=True)
+
+    async def _note(self, count: int, letters: Sequence[DeadLetter], durable: bool) -> None:
+        """Save that documents are done with, as soon as the slot is ours again; if it is lost, unless somebody else went on."""
+        self.metrics.delivered.inc(count - len(letters))
+        self.metrics.set_aside.inc(len(letters))
         await self.connected.wait()
-        await self._save()
+        if self.lost:
+            async with slot.only_one(self.database, self.options.slot, wait=True):
+                cursor = await self.database.run(lambda c: load(c, self.options.slot))
+                if cursor is None or cursor.position is None or self._is_of_another(cursor):
+                    raise SlotLost
+                await self._save()
+        else:
+            await self._save(durable)
+        for letter in letters:
+            say(Level.WARNING, "set aside as a dead letter", webhook_id=letter.webhook_id, answer=letter.answer)
 
     # In time
 
@@ -348,19 +420,46 @@ class Session:
         while True:
             if self.connected.is_set():
                 self.stream.keep_alive(loop.time())
+            oldest = self.oldest_of_past or self.outbox.oldest
+            self.metrics.waiting(len(self.outbox), oldest, connected=self._is_ours())
             await asyncio.sleep(TICK)
+
+    async def _measure(self) -> None:
+        """Ask the server for what only it knows."""
+        while True:
+            written, letters = await self.database.run(lambda c: only(c, MEASURES, self.options.slot))
+            self.metrics.lag_bytes.set(max(0, written - self.outbox.position.lsn))
+            self.metrics.dead_letters.set(letters)
+            await asyncio.sleep(MEASURE_EVERY)
 
     async def _keep_up(self) -> None:
         """Save the cursor, and while nothing is read look whether the server is still there."""
         while True:
             await asyncio.sleep(SAVE_EVERY)
+            if await self._base_is_renewed():
+                continue
             if self._may_save():
                 await self._save()
             elif not self.room.is_set():
                 await self.database.run(lambda c: only(c, "select 1"))
 
+    async def _base_is_renewed(self) -> bool:
+        """Give the cursor a new base: a snapshot taken a while ago, now that all is delivered that it sees."""
+        if self.cursor.past == "begun" or not self._is_ours():
+            return False
+        now = asyncio.get_running_loop().time()
+        if self.next_base is None and (self.cursor.delivered > self.base_of or now - self.base_at >= BASE_EVERY):
+            self.base_of, self.base_at = self.cursor.delivered, now
+            self.next_base = await self.database.run(lambda c: only(c, BASE))
+        if self.next_base is None or self.outbox.position.lsn < self.next_base[1] or not self._is_ours():
+            return False
+        (self.cursor.base, _), self.next_base = self.next_base, None
+        await self.database.run(lambda c: save_base(c, self.cursor))
+        return True
+
     def _let_go(self) -> None:
         """The server is away, or on its way: it cannot shut down while a stream is open that nobody reads."""
+        self.metrics.lag_bytes.set(nan)
         if not self.room.is_set():
             self.stream.abandon()
             self.room.set()
@@ -376,15 +475,19 @@ class Session:
 
     def _may_save(self) -> bool:
         """Whether there is something to save, and the cursor is ours: without the stream it may be another's by now."""
-        return self.cursor.changed and self.connected.is_set()
+        return self.cursor.changed and self._is_ours()
+
+    def _is_ours(self) -> bool:
+        return self.connected.is_set() and not self.lost
 
     async def _save(self, durable: bool = True) -> None:
         await self.database.run(lambda c: save(c, self.cursor, durable))
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, outcome: Outcome) -> None:
         """Take note of the last call, for listener status."""
-        self.cursor.called_at, self.cursor.answer = datetime.now(UTC), str(answer)
+        self.cursor.called_at, self.cursor.answer = datetime.now(UTC), str(outcome.answer)
         self.cursor.changed = True
+        self.metrics.answered(outcome)
 
 
 def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,7 +10,7 @@ from psycopg import errors, sql
 
 from listener.cursor import Cursor, load, save
 from listener.database import Connection, Database, check_publication, connect_to_stream, one, only
-from listener.errors import NoSuchSlot, OtherPublication, SlotBusy, SlotForeign, SlotGone
+from listener.errors import NoSuchSlot, OtherPublication, SlotBusy, SlotForeign, SlotGone, SlotLost
 from listener.log import Level, say
 from listener.outbox import Position
 
@@ -51,6 +51,11 @@ class Slot(NamedTuple):
     confirmed_lsn: int
     wal_status: str | None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the server has given it up: it streams no more."""
+        return self.wal_status == "lost"
+
 
 async def find(connection: Connection, name: str) -> Slot | None:
     """The slot, if it exists."""
@@ -59,33 +64,50 @@ async def find(connection: Connection, name: str) -> Slot | None:
     return Slot(*row)
 
 
-async def prepare(database: Database, name: str, publication: str, whole_past: bool, wait: bool) -> bool:
-    """See to it that the slot and its cursor exist; return whether they were made now. `whole_past` counts for new ones only."""
+async def prepare(database: Database, fresh: Cursor, wait: bool) -> bool:
+    """See to it that the slot and its cursor exist; return whether the slot was made now. `fresh` is the cursor if there is none.
+
+    A cursor whose slot is lost gets a new one: what it shows as undelivered is the past of that, to be read from the tables.
+    """
+    name, publication = fresh.slot, fresh.publication
     await database.run(lambda c: check_publication(c, publication))
     async with only_one(database, name, wait):
         cursor = await database.run(lambda c: load(c, name))
         slot = await database.run(lambda c: find(c, name))
-        if cursor and cursor.position and cursor.publication != publication:
-            raise OtherPublication(f"{OtherPublication()} (It is for {cursor.publication}.)")
         if slot and not slot.ours:
             raise SlotForeign
-        if slot and slot.wal_status == "lost":
-            raise SlotGone
+        if cursor and cursor.begun and cursor.publication != publication:
+            raise OtherPublication(f"{OtherPublication()} (It is for {cursor.publication}.)")
         if cursor and cursor.position:
-            if slot is None:
+            if slot and not slot.lost:
+                return False
+            await begin_again(database, cursor, "the server gave it up" if slot else "it is not there")
+        elif cursor is None or not cursor.begun:
+            if slot and slot.lost:
                 raise SlotGone
-            return False
-        if slot and cursor and cursor.past == "wanted":
-            # Whoever made it did not live to say where it begins.
-            await database.run(lambda c: drop_slot(c, name))
-            slot = None
-        if slot:
-            found = Cursor(name, publication, Position(slot.confirmed_lsn))
-            await database.run(lambda c: save(c, found))
-            say(Level.INFO, "the slot was there without a cursor; going on where it stands", slot=name)
-            return False
-        await create(database, Cursor(name, publication, past="wanted" if whole_past else "none"))
+            if slot:
+                fresh.position, fresh.past = Position(slot.confirmed_lsn), "none"
+                await database.run(lambda c: save(c, fresh))
+                say(Level.INFO, "the slot was there without a cursor; going on where it stands", slot=name)
+                return False
+            cursor = fresh
+        # Whoever made a slot that is there now did not live to say where it begins.
+        await create(database, cursor, replace=slot is not None)
         return True
+
+
+async def begin_again(database: Database, cursor: Cursor, why: str) -> None:
+    """Make all that was not delivered the past of a slot that is still to be made."""
+    if cursor.base is None and cursor.past == "none":
+        raise SlotGone
+    say(
+        Level.WARNING,
+        "the slot is lost; making another, and delivering what the cursor lacks from the tables",
+        slot=cursor.slot,
+        why=why,
+    )
+    cursor.position, cursor.past, cursor.snapshot = None, "wanted", None
+    await database.run(lambda c: save(c, cursor))
 
 
 @asynccontextmanager
@@ -103,16 +125,22 @@ async def only_one(database: Database, name: str, wait: bool) -> AsyncIterator[N
         await database.run(lambda c: one(c, UNLOCK, name))
 
 
-async def create(database: Database, cursor: Cursor) -> None:
-    """Make the slot. The cursor is written first, so that a slot whose maker was killed is known for what it is."""
+async def create(database: Database, cursor: Cursor, replace: bool) -> None:
+    """Make the slot, in place of another if there is one. The cursor is written first, so that a slot whose maker was killed is
+    known for what it is."""
     await database.run(lambda c: save(c, cursor))
+    if replace:
+        await database.run(lambda c: drop_slot(c, cursor.slot))
     replication = await connect_to_stream()
     try:
         lsn, exported = await made(database, replication, cursor.slot)
-        cursor.position, cursor.committed_at = Position(lsn), None if cursor.past == "wanted" else datetime.now(UTC)
+        begins = await database.run(lambda c: snapshot(c, exported))
         if cursor.past == "wanted":
-            cursor.past, cursor.snapshot = "begun", await database.run(lambda c: snapshot(c, exported))
-            await seen(database, cursor.snapshot)
+            cursor.past, cursor.snapshot = "begun", begins
+            await seen(database, begins)
+        else:
+            cursor.base, cursor.committed_at = begins, datetime.now(UTC)
+        cursor.position = Position(lsn)
         await database.run(lambda c: save(c, cursor))
     finally:
         await replication.close()
@@ -164,8 +192,8 @@ def parse_lsn(text: str) -> int:
 async def position(connection: Connection, name: str) -> tuple[Cursor, Position]:
     """The cursor, and where delivery goes on: the cursor's position, or the slot's where that was acknowledged further."""
     cursor, slot = await load(connection, name), await find(connection, name)
-    if slot is None or cursor is None or cursor.position is None:
-        raise SlotGone
+    if slot is None or slot.lost or cursor is None or cursor.position is None:
+        raise SlotLost
     lsn, commit_lsn, documents = cursor.position
     if slot.confirmed_lsn <= max(lsn, commit_lsn):
         return cursor, Position(max(lsn, slot.confirmed_lsn), commit_lsn, documents)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from listener.database import Connection, check_server, only
-from listener.past import OUTCOMES
+from listener.past import OUTCOMES, WANTED
 
 PATIENCE = 2.0
 """Seconds in which a listener that has nothing to do acknowledges what was written just now."""
@@ -23,7 +23,8 @@ STATUS = """
 select
   n.slot, c.publication, s.slot_name is not null, s.active_pid, s.wal_status, s.safe_wal_size,
   (pg_current_wal_lsn() - greatest(s.confirmed_flush_lsn, c.lsn))::bigint, c.committed_at, coalesce(c.past = 'begun', false),
-  coalesce(c.delivered, 0), c.called_at, c.answer, (select count(*) from webhook_dead_letters d where d.slot = n.slot)
+  coalesce(c.delivered, 0), c.called_at, c.answer, coalesce(c.wanted, '{}'),
+  (select count(*) from webhook_dead_letters d where d.slot = n.slot)
 from (select %s::text as slot) n
 left join pg_replication_slots s on s.slot_name = n.slot
 left join webhook_cursors c on c.slot = n.slot
@@ -36,10 +37,11 @@ select coalesce(max(confirmed_flush_lsn - '0/0'::pg_lsn) filter (where active), 
 from pg_replication_slots where slot_name = %s
 """
 
-BEHIND = """
+BEHIND = f"""
 select coalesce(extract(epoch from now() - min(recorded_at)), 0)::float
-from segment_outcomes where recorded_at > coalesce(%s::timestamptz, '-infinity') and outcome = any (%s)
-"""
+from segment_outcomes
+where recorded_at > coalesce(%(committed_at)s::timestamptz, '-infinity') and outcome = any (%(outcomes)s) and {WANTED}
+"""  # noqa: S608 - a condition of our own
 """Seconds since the oldest document was recorded of those after the last delivered commit."""
 
 
@@ -58,6 +60,7 @@ class Status(NamedTuple):
     delivered: int
     last_call_at: datetime | None
     last_answer: str | None
+    only: list[str]
     dead_letters: int
 
 
@@ -76,7 +79,7 @@ async def status(connection: Connection, slot: str) -> Status:
     seconds: float | None = 0.0
     if not caught_up:
         outcomes = OUTCOMES.get(publication, OUTCOMES["segment_changes"])
-        (seconds,) = await only(connection, BEHIND, committed_at, outcomes)
+        (seconds,) = await only(connection, BEHIND, committed_at=committed_at, outcomes=outcomes, only=rest[-2])
     return Status(slot, publication, exists, pid, wal, safe, lag, seconds, caught_up, *rest)
 
 
@@ -98,11 +101,11 @@ def described(found: Status) -> str:
     last = "none" if found.last_call_at is None else f"{found.last_call_at:%Y-%m-%dT%H:%M:%SZ}, {found.last_answer}"
     safe = "" if found.safe_wal_size is None else f", {found.safe_wal_size:,} bytes until it is given up"
     lines = {
-        "publication": found.publication or "unknown",
+        "publication": f"{found.publication or 'unknown'}{', only ' * bool(found.only)}{', '.join(found.only)}",
         "listener": f"process {found.active_pid} of the server streams it" if found.active_pid else "none runs",
         "state": "caught up" if found.caught_up else "behind",
         "lag": "none" if found.caught_up else lag + seconds,
-        "log": f"{found.wal_status}{safe}" if found.exists else "the slot is gone",
+        "log": f"{found.wal_status}{safe}" if found.exists else "the slot is lost; the listener makes another when it starts",
         "delivered": f"{found.delivered:,} documents",
         "last call": last,
         "dead letters": f"{found.dead_letters:,}",

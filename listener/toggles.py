@@ -12,14 +12,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from listener.errors import BadMessage, ForeignTable
+from listener.errors import BadMessage, BadOnly, ForeignTable
 from listener.pgoutput import PAYLOAD, Insert, Relation, decode
 
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?)\+00")
+NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
 SECONDS = len("00:00:00")
 MICROSECONDS = len("00:00:00.000000")
 SEPARATOR = b",\n"
 BRACKETS = b"[]\n"
+
+Place = tuple[str, str]
+"""A batch's id, and a toggle's seq within it."""
+
+Key = tuple[str, str]
+"""A vendor and a segment's name, as Latin-1."""
+
+Read = tuple[bytes, Place, Key]
+"""A document, where it was recorded, and what it is about."""
 
 
 class Row(NamedTuple):
@@ -38,6 +48,29 @@ class Row(NamedTuple):
     previous_event_id: bytes | None
     previous_occurred_at: bytes | None
     previous_value: bytes | None
+
+
+def parse_only(text: str) -> str:
+    """What listener run --only takes, in the one form in which it is compared: vendor=3, or segment=3/seg-1F."""
+    found = re.fullmatch(r"(?:vendor=0*([1-9]\d{0,9})|segment=0*([1-9]\d{0,9})/(.{1,32}))", text, re.ASCII | re.DOTALL)
+    if not found or not utf8(text):
+        raise BadOnly
+    vendor, of, name = found.groups()
+    return f"vendor={vendor}" if vendor else f"segment={of}/{name}"
+
+
+def utf8(text: str) -> bool:
+    """Whether all of it was UTF-8 on the command line."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def passes(only: frozenset[str], key: Key) -> bool:
+    """Whether toggles of the key are wanted; `only` is Latin-1, too, and empty where all are."""
+    vendor, name = key
+    return not only or f"vendor={vendor}" in only or f"segment={vendor}/{name}" in only
 
 
 def body(documents: Sequence[bytes]) -> bytes:
@@ -101,7 +134,7 @@ def quoted(text: bytes) -> bytes:
 # Nearly every row has short strings that JSON takes as they are, and both an event and a previous one: for those one regular
 # expression takes the message apart, several times as fast as column by column. It cannot go astray: a value holds no zero byte,
 # and every column begins with three. It sees bytes as Latin-1, a character each, because Python puts text together faster.
-_NUMBER = r"t\0\0\0.-?\d{1,19}"
+_NUMBER = r"t\0\0\0.(-?\d{1,19})"
 _VENDOR = r"t\0\0\0.(-?\d{1,10})"
 _STRING = r't\0\0\0(.)([^\0-\x1f"\\]*)'
 _VALUE = rf"(?:n|{_STRING})"
@@ -117,12 +150,12 @@ _REMOVES = {"t": ',"remove":true', "f": ""}
 _REMOVED = {"f": ',"remove":true', "t": ""}
 
 
-def plain_document(frame: str, with_outcome: bool) -> bytes | None:
-    """The document of an Insert whose columns are Row's and whose strings need no escaping; None for any other."""
+def plain_document(frame: str, with_outcome: bool) -> Read | None:
+    """What an Insert holds whose columns are Row's and whose strings need no escaping; None for any other."""
     if not (found := _PLAIN.fullmatch(frame, PAYLOAD)):
         return None
     (
-        user_size, user, day, time, event_id, vendor, name_size, name, value_size, value, remove, outcome,
+        seq, batch_id, user_size, user, day, time, event_id, vendor, name_size, name, value_size, value, remove, outcome,
         previous_id, previous_day, previous_time, previous_size, previous_value,
     ) = found.groups()  # fmt: skip
     if ord(user_size) != len(user) or ord(name_size) != len(name):
@@ -141,20 +174,25 @@ def plain_document(frame: str, with_outcome: bool) -> bytes | None:
     key = f'Z","user":"{user}","segment":{{"vendor":{vendor},"name":"{name}"}}'
     previous = f'{{"event":"{previous_id}","timestamp":"{previous_day}T{previous_time}{key}{previous_value}{_REMOVED[remove]}}}'
     text = f'{{"event":"{event_id}","timestamp":"{day}T{time}{key}{value}{_REMOVES[remove]}{outcome},"previous":{previous}}}'
-    return text.encode("latin-1")
+    return text.encode("latin-1"), (batch_id, seq), (vendor, name)
 
 
-def reader(relation: Relation, with_outcome: bool) -> Callable[[str], bytes]:
-    """How to make documents of the frames, as Latin-1, that hold this relation's Insert messages."""
+def reader(relation: Relation, with_outcome: bool) -> Callable[[str], Read]:
+    """How to read the frames, as Latin-1, that hold this relation's Insert messages."""
     if not set(Row._fields) <= set(relation.columns):
         raise ForeignTable
     places = [relation.columns.index(name) for name in Row._fields]
 
-    def any_document(frame: str) -> bytes:
+    def any_document(frame: str) -> Read:
         insert = decode(frame[PAYLOAD:].encode("latin-1"))
         if not isinstance(insert, Insert) or insert.oid != relation.oid or len(insert.values) != len(relation.columns):
             raise BadMessage
-        return document(Row(*(insert.values[place] for place in places)), with_outcome)  # type: ignore[arg-type]
+        row = Row(*(insert.values[place] for place in places))  # type: ignore[arg-type]
+        text = document(row, with_outcome)
+        seq, batch_id, vendor, name = (str(value, "latin-1") for value in (row.seq, row.batch_id, row.vendor, row.segment_name))
+        if not NUMBER.fullmatch(seq) or not NUMBER.fullmatch(batch_id):
+            raise BadMessage
+        return text, (batch_id, seq), (vendor, name)
 
     if relation.columns != Row._fields:
         return any_document

@@ -88,11 +88,13 @@ class Call(NamedTuple):
 
     id: str
     body: bytes
+    replay: bool = False
+    """Whether it is made on somebody's wish, beside the stream: receivers see the header webhook-replay."""
 
     @classmethod
-    def of(cls, body: bytes) -> "Call":
+    def of(cls, body: bytes, replay: bool = False) -> "Call":
         """A call with an id of its own."""
-        return cls(f"msg_{uuid.uuid4().hex}", body)
+        return cls(f"msg_{uuid.uuid4().hex}", body, replay)
 
 
 class Answer(NamedTuple):
@@ -151,6 +153,8 @@ class Webhook:
         timestamp = int(self._clock())
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, "accept-encoding": "identity"}
         headers |= self._authorization | {"webhook-id": call.id, "webhook-timestamp": str(timestamp)}
+        if call.replay:
+            headers["webhook-replay"] = "true"
         if self._compress:
             headers["content-encoding"] = "gzip"
         if self._secrets:

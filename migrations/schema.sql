@@ -935,13 +935,13 @@ CREATE TABLE public.webhook_cursors (
     documents bigint DEFAULT 0 NOT NULL,
     past text DEFAULT 'none'::text NOT NULL COLLATE pg_catalog."C",
     past_snapshot pg_snapshot,
-    past_arrival bigint DEFAULT 0 NOT NULL,
-    past_seq bigint DEFAULT 0 NOT NULL,
     committed_at timestamp with time zone,
     delivered bigint DEFAULT 0 NOT NULL,
     called_at timestamp with time zone,
     answer text,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    base pg_snapshot,
+    wanted text[] DEFAULT '{}'::text[] NOT NULL COLLATE pg_catalog."C",
     CONSTRAINT webhook_cursors_documents CHECK (((commit_lsn IS NULL) = (documents = 0))),
     CONSTRAINT webhook_cursors_past CHECK ((past = ANY (ARRAY['none'::text, 'wanted'::text, 'begun'::text, 'done'::text]))),
     CONSTRAINT webhook_cursors_past_snapshot CHECK (((past_snapshot IS NULL) = (past = ANY (ARRAY['none'::text, 'wanted'::text]))))
@@ -965,10 +965,6 @@ COMMENT ON COLUMN public.webhook_cursors.past IS 'none: delivery began with the 
 
 COMMENT ON COLUMN public.webhook_cursors.past_snapshot IS 'Sees the transactions that the slot does not stream, because they were there before it; null while past is none or wanted.';
 
-COMMENT ON COLUMN public.webhook_cursors.past_arrival IS 'segment_batches.arrival of the last one delivered of the past; 0: none.';
-
-COMMENT ON COLUMN public.webhook_cursors.past_seq IS 'seq of the last one delivered of the past; 0: none.';
-
 COMMENT ON COLUMN public.webhook_cursors.committed_at IS 'When the last delivered transaction committed.';
 
 COMMENT ON COLUMN public.webhook_cursors.delivered IS 'How many documents have been delivered, in all.';
@@ -978,6 +974,10 @@ COMMENT ON COLUMN public.webhook_cursors.called_at IS 'When the receiver was las
 COMMENT ON COLUMN public.webhook_cursors.answer IS 'What the receiver answered last, for people.';
 
 COMMENT ON COLUMN public.webhook_cursors.updated_at IS 'When this row was last written.';
+
+COMMENT ON COLUMN public.webhook_cursors.base IS 'Everything that it sees has been delivered; null: nothing, or it is not known yet.';
+
+COMMENT ON COLUMN public.webhook_cursors.wanted IS 'What is delivered: vendors and segments as listener run --only has them; empty: all.';
 
 CREATE SEQUENCE public.webhook_dead_letter_id
     START WITH 1
@@ -1017,6 +1017,22 @@ COMMENT ON COLUMN public.webhook_dead_letters.status IS 'The HTTP status that it
 COMMENT ON COLUMN public.webhook_dead_letters.answer IS 'Why it was refused, for people: what the receiver answered.';
 
 COMMENT ON COLUMN public.webhook_dead_letters.set_aside_at IS 'When the transaction began that set it aside.';
+
+CREATE TABLE public.webhook_delivered (
+    slot text NOT NULL COLLATE pg_catalog."C",
+    batch_id bigint NOT NULL,
+    last_seq bigint NOT NULL
+);
+
+ALTER TABLE public.webhook_delivered OWNER TO segment_owner;
+
+COMMENT ON TABLE public.webhook_delivered IS 'Batches of which toggles have been delivered since the base in webhook_cursors, which does not see them.';
+
+COMMENT ON COLUMN public.webhook_delivered.slot IS 'The listener''s slot.';
+
+COMMENT ON COLUMN public.webhook_delivered.batch_id IS 'The batch.';
+
+COMMENT ON COLUMN public.webhook_delivered.last_seq IS 'Its toggles up to this seq have been delivered.';
 
 ALTER TABLE ONLY public.segment_events ATTACH PARTITION public.segment_events_older FOR VALUES FROM (MINVALUE) TO ('400 days before the migration');
 
@@ -1065,6 +1081,9 @@ ALTER TABLE ONLY public.webhook_cursors
 ALTER TABLE ONLY public.webhook_dead_letters
     ADD CONSTRAINT webhook_dead_letters_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.webhook_delivered
+    ADD CONSTRAINT webhook_delivered_pkey PRIMARY KEY (slot, batch_id);
+
 CREATE INDEX lake_fragments_written ON public.lake_fragments USING btree (destination, written_at);
 
 COMMENT ON INDEX public.lake_fragments_written IS 'A lake''s newest files, and those not known to be there.';
@@ -1107,6 +1126,9 @@ COMMENT ON TRIGGER segment_outcomes_0_append_only ON public.segment_outcomes IS 
 
 ALTER TABLE ONLY public.lake_fragments
     ADD CONSTRAINT lake_fragments_destination_fkey FOREIGN KEY (destination) REFERENCES public.lake_destinations(destination);
+
+ALTER TABLE ONLY public.webhook_delivered
+    ADD CONSTRAINT webhook_delivered_slot_fkey FOREIGN KEY (slot) REFERENCES public.webhook_cursors(slot) ON DELETE CASCADE;
 
 CREATE PUBLICATION segment_changes WITH (publish = 'insert', publish_via_partition_root = true);
 
@@ -1233,3 +1255,6 @@ GRANT USAGE ON SEQUENCE public.webhook_dead_letter_id TO segment_listener;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.webhook_dead_letters TO segment_listener;
 GRANT SELECT ON TABLE public.webhook_dead_letters TO segment_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.webhook_delivered TO segment_listener;
+GRANT SELECT ON TABLE public.webhook_delivered TO segment_reader;

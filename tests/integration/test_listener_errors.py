@@ -5,7 +5,7 @@ import pytest
 from demo.webhook import Receiver
 from tests.conftest import ROOT, VERSIONS, Database, migrate
 from tests.listening import LISTENER, await_log, catch_up, expected, listen, listening
-from tests.loading import assert_one_sentence, execute, newest, wait_until
+from tests.loading import assert_one_sentence, execute, newest
 from tests.proxy import gathering
 from tests.toggling import await_sent, commit, flips
 
@@ -164,25 +164,3 @@ def test_a_server_whose_log_cannot_be_streamed(own_database: Database) -> None:
     if own_database.fetch("show wal_level") == [("logical",)]:  # the configuration file's setting is later than this one
         pytest.fail("wal_level was not changed")
     assert_refused(own_database, "set wal_level = logical and restart the server")
-
-
-def test_a_slot_that_the_server_gave_up(own_database: Database) -> None:
-    database = own_database
-    with Receiver(keep=True) as receiver:
-        catch_up(database, receiver)
-        commit(database, flips(40))
-        execute(database, "alter system set max_slot_wal_keep_size = '1MB'")
-        execute(database, "select pg_reload_conf()")
-        lost = "select from pg_replication_slots where wal_status = 'lost'"
-
-        def given_up() -> object:
-            execute(database, "select pg_switch_wal() from pg_logical_emit_message(false, 'x', repeat('x', 1000))")
-            execute(database, "checkpoint")
-            return database.fetch(lost)
-
-        wait_until(given_up)
-        assert_refused(database, "listener drop", "--from start")
-        assert "the slot is gone" in listen(database, "status").stdout or "lost" in listen(database, "status").stdout
-        assert listen(database, "drop").returncode == 0
-        catch_up(database, receiver, "--from", "start")
-    assert receiver.received() == expected(flips(40))

@@ -25,7 +25,7 @@ where locktype = 'transactionid' and not granted and transactionid = %s::text::x
 """
 """By this database's own listener: a slot waits for every transaction of the server, those of other tests too."""
 
-PROGRESS = "select past, past_arrival > 0 from webhook_cursors"
+PROGRESS = "select past, exists (select from webhook_delivered) from webhook_cursors"
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def test_killed_within_the_past(database: Database) -> None:
     assert delivered == wanted[: len(delivered)]
     assert calls[5] == calls[6]
     assert delivered + [document for call in calls[6:] for document in call] == wanted
-    assert database.fetch(PROGRESS) == [("done", True)]
+    assert database.fetch("select past, base is not null from webhook_cursors") == [("done", True)]
 
 
 @newest

@@ -81,22 +81,6 @@ def test_a_killed_listeners_slot_is_waited_for(database: Database) -> None:
     assert held.documents() == calls[0].documents()[: held.count]
 
 
-def test_a_slot_that_is_gone(database: Database) -> None:
-    commit(database, flips(40))
-    with Receiver(keep=True) as receiver:
-        catch_up(database, receiver, "--from", "start")
-        execute(database, "select pg_drop_replication_slot(%s)", database.name)
-        for _ in range(2):
-            assert_one_sentence(listen(database, *URL), "The slot is gone", "listener drop", "--from start")
-        found = status(database)
-        assert (found["exists"], found["caught_up"], found["delivered"]) == (False, False, 36)
-        assert "the slot is gone" in listen(database, "status").stdout
-        assert listen(database, "drop").returncode == 0
-        assert listen(database, "status").stdout == ""
-        catch_up(database, receiver, "--from", "start")
-    assert receiver.received() == expected(flips(40)) * 2
-
-
 @newest
 def test_somebody_elses_slot(database: Database) -> None:
     execute(database, "select pg_create_physical_replication_slot(%s)", database.name)

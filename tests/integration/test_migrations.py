@@ -11,10 +11,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from demo.postgres import Server
+from demo.webhook import Receiver
 from migrations import schema
 from tests.conftest import ROOT, Database, migrate
 from tests.events import check_against_fold, make, ndjson
+from tests.listening import catch_up, expected
 from tests.loading import newest, wait_until
+from tests.toggling import commit, flips
 
 OURS = """
 select 'relation', relname from pg_class where relnamespace = 'public'::regnamespace and relname ~ '^(segment|webhook|lake)'
@@ -33,7 +36,7 @@ where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', '
 union all
 select c.oid::regclass || '.' || a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
-  and a.attnum > 0 and col_description(c.oid, a.attnum) is null
+  and a.attnum > 0 and not a.attisdropped and col_description(c.oid, a.attnum) is null
 union all
 select p.oid::regprocedure::text from pg_proc p
 where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') is null
@@ -68,6 +71,14 @@ insert into lake_destinations (destination, format, system_identifier) values ('
 insert into lake_fragments (destination, path, batches, rows, bytes, checksum) values ('d', 'p', '{}', 1, 1, '')
 """
 CURSOR = "insert into webhook_cursors (slot, publication) values ('s', 'segment_toggles')"
+WITHIN_THE_PAST = """
+insert into webhook_cursors (slot, publication, lsn, past, past_snapshot, past_arrival, past_seq)
+"""
+WITHIN_ITS_SECOND_BATCH = """
+'segment_toggles', pg_current_wal_lsn(), 'begun', pg_current_snapshot(),
+(select arrival from segment_batches order by arrival offset 1 limit 1),
+(select first_seq + 9 from segment_batches order by arrival offset 1 limit 1)
+"""
 BATCHES = "select * from segment_batches order by batch_id"
 UNSEEN = "select batch_id from segment_batches where not pg_visible_in_snapshot(xact_id, pg_current_snapshot())"
 WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
@@ -153,6 +164,32 @@ def test_reset_forgets_lakes_and_comes_back_as_it_was(empty_database: Database) 
         down = migrate(empty_database.environment, "downgrade", "0005")
         assert down.returncode == 0, down.stderr
         assert empty_database.fetch(RESET) == before
+
+
+@newest
+def test_a_listener_goes_on_within_the_past_over_an_upgrade(empty_database: Database) -> None:
+    """What an older listener had delivered of the past is what a newer one passes over."""
+    migrate(empty_database.environment, "upgrade", "0006")
+    before = empty_database.fetch(OURS)
+    for first in (0, 40, 80):
+        commit(empty_database, flips(40, first=first))
+    empty_database.execute(f"select pg_create_logical_replication_slot('{empty_database.name}', 'pgoutput')")
+    empty_database.execute(f"{WITHIN_THE_PAST} values ('{empty_database.name}', {WITHIN_ITS_SECOND_BATCH})")
+    for _ in range(2):
+        up = migrate(empty_database.environment, "upgrade", "0007")
+        assert up.returncode == 0, up.stderr
+        empty_database.execute("create view theirs as select * from webhook_delivered")
+        refused = migrate(empty_database.environment, "downgrade", "0006")
+        assert "To drop them first: drop view theirs;" in refused.stdout + refused.stderr
+        empty_database.execute("drop view theirs")
+        with Receiver(keep=True) as receiver:
+            catch_up(empty_database, receiver)
+        assert receiver.received() == expected(flips(120))[46:]
+        down = migrate(empty_database.environment, "downgrade", "0006")
+        assert down.returncode == 0, down.stderr
+        assert sorted(map(str, empty_database.fetch(OURS))) == sorted(map(str, before))
+        empty_database.execute("delete from webhook_cursors")
+        empty_database.execute(f"{WITHIN_THE_PAST} values ('{empty_database.name}', {WITHIN_ITS_SECOND_BATCH})")
 
 
 @newest

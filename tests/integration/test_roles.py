@@ -14,6 +14,7 @@ EVENT = f"('u', '{TODAY.isoformat()}', gen_random_uuid(), 1, 's')"
 COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name"
 ADD = f"insert into segment_events ({COLUMNS}) values {EVENT}"
 LAKE = "(destination, format, system_identifier) values ('d', 'parquet', 1)"
+NOTE = "(slot, batch_id, last_seq) values ('s', 1, 1)"
 LETTER = "(slot, document, webhook_id, answer) values ('s', '{}', 'w', 'no')"
 
 DENIED = {
@@ -51,6 +52,8 @@ DENIED = {
         "update segment_rejects set code = 'x'",
         "select * from webhook_cursors",
         "insert into webhook_cursors (slot, publication) values ('s', 'p')",
+        "select * from webhook_delivered",
+        f"insert into webhook_delivered {NOTE}",
         "select * from webhook_dead_letters",
         f"insert into webhook_dead_letters {LETTER}",
         "select nextval('webhook_dead_letter_id')",
@@ -72,6 +75,7 @@ DENIED = {
         "update segment_batches set xact_id = pg_current_xact_id()",
         "select segment_ensure_partitions(current_date, current_date)",
         "truncate webhook_cursors",
+        "truncate webhook_delivered",
         "update webhook_dead_letters set answer = 'x'",
         "truncate webhook_dead_letters",
         "select setval('webhook_dead_letter_id', 1)",
@@ -98,6 +102,8 @@ DENIED = {
         "select segment_ensure_partitions(current_date, current_date)",
         "insert into webhook_cursors (slot, publication) values ('s', 'p')",
         "update webhook_cursors set documents = 0",
+        f"insert into webhook_delivered {NOTE}",
+        "delete from webhook_delivered",
         "delete from webhook_cursors",
         f"insert into webhook_dead_letters {LETTER}",
         "update webhook_dead_letters set answer = 'x'",
@@ -118,6 +124,7 @@ DENIED["segment_dbt"] = [
     "truncate segment_batches",
     "update segment_settings set horizon = now()",
     "select * from webhook_cursors",
+    "select * from webhook_delivered",
     "select * from webhook_dead_letters",
     "select segment_reset()",
     "select segment_reduce()",
@@ -135,12 +142,13 @@ SEEN = {
     ),
     "segment_listener": (
         *("segment_outcomes", "segment_toggles", "segment_batches", "segment_settings", "segment_alembic_version"),
-        *("webhook_cursors", "webhook_dead_letters"),
+        *("webhook_cursors", "webhook_delivered", "webhook_dead_letters"),
     ),
     "segment_reader": (
         *("segment_events", "segment_memberships", "segment_outcomes", "segment_batches", "segment_event_outcomes"),
         *("segment_toggles", "segment_rejects", "segment_sources", "segment_source_positions", "segment_settings"),
-        *("segment_alembic_version", "webhook_cursors", "webhook_dead_letters", "lake_destinations", "lake_fragments"),
+        *("segment_alembic_version", "webhook_cursors", "webhook_delivered", "webhook_dead_letters"),
+        *("lake_destinations", "lake_fragments"),
     ),
     "segment_lake": (
         *("segment_events", "segment_batches", "segment_settings", "segment_alembic_version", "lake_destinations"),
@@ -151,6 +159,8 @@ SEEN = {
 LISTENING = [
     "insert into webhook_cursors (slot, publication) values ('s', 'p') on conflict (slot) do update set updated_at = now()",
     "update webhook_cursors set lsn = '0/1', delivered = delivered + 1 where slot = 's'",
+    f"insert into webhook_delivered {NOTE} on conflict (slot, batch_id) do update set last_seq = 2",
+    "delete from webhook_delivered where slot = 's'",
     "delete from webhook_cursors where slot = 's'",
     f"insert into webhook_dead_letters {LETTER}",
     "delete from webhook_dead_letters where slot = 's'",

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from listener.errors import SlotMoved
 from listener.outbox import Outbox, Position
-from listener.toggles import body
+from listener.toggles import Place, body
 
 START = 1000
 ORIGIN = Position(START)
@@ -79,6 +79,10 @@ class Listening(RuleBasedStateMachine):
         earlier = [one.end_lsn for one in self.log if self.acknowledged <= one.end_lsn < asked]
         return data.draw(st.sampled_from([asked, *earlier, self.acknowledged]))
 
+    def place(self, document: int) -> Place:
+        """Three documents make a batch."""
+        return str(document // 3), str(document)
+
     # The listener
 
     def start_process(self, position: Position) -> None:
@@ -98,7 +102,7 @@ class Listening(RuleBasedStateMachine):
             self.outbox.begin(transaction.commit_lsn, transaction.at)
             self.document = transaction.first
         elif self.document < transaction.last:
-            self.outbox.add(self.documents[self.document])
+            self.outbox.add(self.documents[self.document], self.place(self.document))
             self.document += 1
             self.received = max(self.received, self.document)
         else:
@@ -130,9 +134,10 @@ class Listening(RuleBasedStateMachine):
     def accept(self, data: st.DataObject, acknowledge: bool) -> None:
         """Some of the documents in flight, or all."""
         count = data.draw(st.integers(0, len(self.in_flight)))
+        places = [self.place(len(self.delivered) + number) for number in range(count)]
         self.delivered += self.in_flight[:count]
         del self.in_flight[:count]
-        self.outbox.delivered(count)
+        assert self.outbox.delivered(count) == {int(batch): int(seq) for batch, seq in places}
         if acknowledge:
             self.acknowledged = self.outbox.position.lsn
 
@@ -195,8 +200,10 @@ class Listening(RuleBasedStateMachine):
 
     @invariant()
     def the_time_of_the_last_commit(self) -> None:
-        times = [one.at for one in self.log if one.end_lsn <= self.outbox.position.lsn and one.first < one.last]
-        assert self.outbox.committed_at in (None, *times[-1:])
+        over = [one for one in self.log if one.end_lsn <= self.outbox.position.lsn]
+        filled = max((number for number, one in enumerate(over) if one.first < one.last), default=0)
+        assert self.outbox.committed_at in (None, *(one.at for one in over[filled:]))
+        assert len(self.outbox) == 0 or self.outbox.oldest is None or self.outbox.oldest in {one.at for one in self.log}
 
     def teardown(self) -> None:
         """Everything arrives in the end."""
@@ -230,7 +237,7 @@ def filled(*sizes: int, whole: bool = True, position: Position = ORIGIN, most: i
 def receive(outbox: Outbox, commit_lsn: int, size: int, whole: bool = True) -> None:
     outbox.begin(commit_lsn, NOON)
     for number in range(size):
-        outbox.add(b"%d/%d" % (commit_lsn, number))
+        outbox.add(b"%d/%d" % (commit_lsn, number), (str(commit_lsn), str(number)))
     if whole:
         outbox.commit(commit_lsn + 50)
 
@@ -292,6 +299,27 @@ def test_an_idle_log_need_not_be_kept() -> None:
     assert outbox.position == Position(2080)
     outbox.idle(2070)
     assert (outbox.position, outbox.received_lsn) == (Position(2080), 2080)
+
+
+def test_where_what_was_delivered_was_recorded() -> None:
+    outbox = filled(2, 3)
+    assert outbox.delivered(1) == {2000: 0}
+    assert outbox.delivered(3) == {2000: 1, 2100: 1}
+    assert outbox.delivered(1) == {2100: 2}
+
+
+def test_the_oldest_that_waits() -> None:
+    outbox = filled()
+    assert outbox.oldest is None
+    receive(outbox, 2000, 1)
+    assert outbox.oldest == NOON
+    outbox.delivered(1)
+    assert outbox.oldest is None
+
+
+def test_an_empty_transaction_is_over_when_nothing_waits() -> None:
+    assert filled(0).committed_at == NOON
+    assert filled(1, 0).committed_at is None
 
 
 def test_transactions_without_documents_leave_no_trace() -> None:

@@ -10,9 +10,9 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from listener import toggles
-from listener.errors import BadMessage, ForeignTable
+from listener.errors import BadMessage, BadOnly, ForeignTable
 from listener.pgoutput import Relation
-from listener.toggles import Row, body, document, fitting
+from listener.toggles import Row, body, document, fitting, parse_only, passes
 from tests import wire
 
 OID = 16389
@@ -29,12 +29,13 @@ Pairs = list[tuple[str, Any]]
 def reader(relation: Relation, with_outcome: bool) -> Callable[[bytes], bytes]:
     """How documents are made of messages."""
     read = toggles.reader(relation, with_outcome)
-    return lambda message: read(wire.frame(message))
+    return lambda message: read(wire.frame(message))[0]
 
 
 def plain_document(message: bytes, with_outcome: bool) -> bytes | None:
     """The document of a message by the fast path."""
-    return toggles.plain_document(wire.frame(message), with_outcome)
+    found = toggles.plain_document(wire.frame(message), with_outcome)
+    return found and found[0]
 
 
 def only_line(text: bytes) -> str:
@@ -220,6 +221,54 @@ def test_the_plain_path_says_what_the_general_one_says(row: Row, with_outcome: b
     found = plain_document(wire.insert(OID, row), with_outcome)
     event("general" if found is None else "plain")
     assert found in (None, document(row, with_outcome))
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows(texts))
+def test_where_a_row_was_recorded_and_what_it_is_about(row: Row) -> None:
+    _, place, key = toggles.reader(RELATION, False)(wire.frame(wire.insert(OID, row)))
+    assert place == (row.batch_id.decode(), row.seq.decode())
+    assert key == (row.vendor.decode(), row.segment_name.decode("latin-1"))
+
+
+@pytest.mark.parametrize("column", ["seq", "batch_id"])
+@pytest.mark.parametrize("text", [b"", b"x", b"1.5", b"9" * 20])
+def test_a_place_that_is_no_number(column: str, text: bytes) -> None:
+    with pytest.raises(BadMessage):
+        reader(RELATION, False)(wire.insert(OID, LEFT._replace(**{column: text})))
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("vendor=3", "vendor=3"),
+        ("vendor=003", "vendor=3"),
+        ("segment=3/seg-1F", "segment=3/seg-1F"),
+        ("segment=03/a/b é", "segment=3/a/b é"),
+    ],
+)
+def test_only(text: str, canonical: str) -> None:
+    assert parse_only(text) == canonical
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "vendor=", "vendor=0", "vendor=-1", "vendor=3/x", "segment=3", "segment=3/", "segment=/x", "\udcff"]
+)
+def test_what_names_neither_vendor_nor_segment(text: str) -> None:
+    with pytest.raises(BadOnly):
+        parse_only(text)
+
+
+def test_what_passes() -> None:
+    key = ("3", "é".encode().decode("latin-1"))
+    for only, expected in [
+        ((), True),
+        (("vendor=3",), True),
+        (("vendor=33",), False),
+        (("segment=3/é",), True),
+        (("segment=3/e",), False),
+    ]:
+        assert passes(frozenset(wanted.encode().decode("latin-1") for wanted in only), key) == expected
 
 
 @settings(max_examples=200, deadline=None)

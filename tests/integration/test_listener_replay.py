@@ -1,0 +1,148 @@
+"""Posted again on somebody's wish: toggles out of the tables, and dead letters; and what a destination does not get."""
+
+import json
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+
+import httpx
+import pytest
+
+from demo.calls import Answer, Call
+from demo.webhook import Receiver
+from tests.conftest import Database
+from tests.listening import await_log, catch_up, expected, identity, listen, listening, stop
+from tests.loading import assert_one_sentence, newest, wait_until
+from tests.toggling import commit, flips
+
+
+def post_again(database: Database, receiver: Receiver, *arguments: str) -> str:
+    """`listener replay`, with success."""
+    done = listen(database, "replay", "--url", receiver.url, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_toggles_are_posted_again_and_marked(database: Database) -> None:
+    for first in range(0, 120, 40):
+        commit(database, flips(40, first=first))
+    with Receiver(keep=True) as receiver:
+        catch_up(database, receiver, "--from", "start")
+        before = database.fetch("select slot, lsn, delivered, updated_at from webhook_cursors")
+        live = len(receiver.calls)
+        assert "webhook-replay" not in receiver.calls[0].headers
+        assert "116 toggles posted." in post_again(database, receiver)
+        assert {call.headers["webhook-replay"] for call in receiver.calls[live:]} == {"true"}
+        assert receiver.received() == expected(flips(120)) * 2
+        assert database.fetch("select slot, lsn, delivered, updated_at from webhook_cursors") == before
+
+
+@newest
+def test_what_is_replayed_can_be_narrowed(database: Database) -> None:
+    commit(database, flips(40))
+    ((middle,),) = database.fetch("select now()::text")
+    commit(database, flips(40, first=40))
+    wanted = expected(flips(80))
+    segment = f"{wanted[0]['segment']['vendor']}/{wanted[0]['segment']['name']}"
+    at = str(middle).replace(" ", "T")
+    cases = {
+        ("--since", at): wanted[36:],
+        ("--until", at): wanted[:36],
+        ("--user", "u1"): [document for document in wanted if document["user"] == "u1"],
+        ("--segment", segment): wanted,
+        ("--segment", "99/none"): [],
+        ("--since", at, "--user", "u2"): [document for document in wanted[36:] if document["user"] == "u2"],
+    }
+    for arguments, documents in cases.items():
+        with Receiver(keep=True) as receiver:
+            post_again(database, receiver, *arguments)
+            assert receiver.received() == documents, arguments
+            dry = listen(database, "replay", "--url", receiver.url, "--dry-run", *arguments)
+            assert list(map(json.loads, dry.stdout.splitlines())) == documents
+            assert f"{len(documents)} toggles would be posted." in dry.stderr
+            assert receiver.received() == documents
+
+
+def refusing(user: str) -> Callable[[Call], Answer]:
+    """A receiver that refuses a user's documents for good."""
+
+    def answer(call: Call) -> Answer:
+        refused = any(document["user"] == user for document in call.documents())
+        return Answer(HTTPStatus.UNPROCESSABLE_ENTITY if refused else HTTPStatus.OK)
+
+    return answer
+
+
+@newest
+def test_dead_letters(database: Database) -> None:
+    commit(database, flips(40))
+    wanted = expected(flips(40))
+    poison = [document for document in wanted if document["user"] == "u1"]
+    with Receiver(keep=True, answer=refusing("u1")) as receiver:
+        catch_up(database, receiver, "--from", "start")
+        listed = [json.loads(line) for line in listen(database, "dead-letters", "list", "--json").stdout.splitlines()]
+        assert [letter["document"] for letter in reversed(listed)] == poison
+        number = str(listed[-1]["number"])
+        shown = listen(database, "dead-letters", "show", number)
+        assert json.loads(shown.stdout) == poison[0]
+        assert "422" in shown.stderr
+        assert number in listen(database, "dead-letters", "list").stdout
+        again = listen(database, "dead-letters", "replay", "--url", receiver.url)
+        assert again.returncode == 1
+        assert "refused some documents for good" in again.stderr
+        assert "Traceback" not in again.stderr
+    with Receiver(keep=True) as receiver:
+        assert listen(database, "dead-letters", "replay", number, "--url", receiver.url).returncode == 0
+        assert receiver.received() == poison[:1]
+        assert listen(database, "dead-letters", "discard", str(listed[-2]["number"])).returncode == 0
+        assert listen(database, "dead-letters", "replay", "--url", receiver.url).returncode == 0
+        assert receiver.received() == [poison[0], *poison[2:]]
+        assert {call.headers["webhook-replay"] for call in receiver.calls} == {"true"}
+    assert database.fetch("select from webhook_dead_letters") == []
+    assert_one_sentence(listen(database, "dead-letters", "show", "99"), "listener dead-letters list shows them")
+    assert listen(database, "dead-letters", "discard").returncode == 2
+
+
+@newest
+def test_a_receiver_that_is_away_ends_a_replay(database: Database) -> None:
+    commit(database, flips(8))
+    done = listen(database, "replay", "--url", "http://127.0.0.1:9/")
+    assert done.returncode == 1
+    assert "tried several times" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@newest
+@pytest.mark.parametrize("past", [True, False], ids=["past", "stream"])
+def test_only(database: Database, past: bool) -> None:
+    wanted = expected(flips(40))
+    key = wanted[0]["segment"]
+    for number, (only, some) in enumerate(
+        {f"vendor={key['vendor']}": True, "vendor=99": False, f"segment={key['vendor']}/{key['name']}": True}.items()
+    ):
+        with Receiver(keep=True) as receiver:
+            arguments = ("--only", only, *(("--from", "start") if past else ()))
+            if not past:
+                catch_up(database, receiver, *arguments)
+            commit(database, flips(40, first=40 * number, user=f"n{number}-"))
+            catch_up(database, receiver, *arguments)
+            fresh = [document for document in receiver.received() if document["user"].startswith(f"n{number}-")]
+            assert len(fresh) == (36 if some else 0)
+            assert len({identity(document) for document in receiver.received()}) == len(receiver.received())
+            assert only in listen(database, "status").stdout
+            assert listen(database, "drop").returncode == 0
+
+
+@newest
+def test_metrics(database: Database) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Receiver(keep=True) as receiver, listening(database, receiver, "--metrics-port", str(port)) as listener:
+        await_log(listener, "listening")
+        commit(database, flips(44))
+        url = f"http://127.0.0.1:{port}/metrics"
+        name = f'pgsegments_listener_documents_delivered_total{{slot="{database.name}"}} 40.0'
+        wait_until(lambda: name in httpx.get(url).text)
+        assert f'pgsegments_listener_connected{{slot="{database.name}"}} 1.0' in httpx.get(url).text
+        stop(listener)
