@@ -14,11 +14,13 @@ import pytest
 from demo.postgres import installations
 from lake import cli as lake
 from listener import cli as listener
+from listener.metrics import Metrics
 from loader import cli as loader
 from tests.conftest import ROOT, Database
 from tests.loading import newest
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PREFIX = "pgsegments_listener_"
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```sh\n(?P<commands>.*?)```", re.DOTALL)
 
 
@@ -85,6 +87,14 @@ def test_every_relation_is_explained(built: Database) -> None:
         "where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition"
     )
     assert {name for (name,) in relations if f"`{name}`" not in README} == {"segment_alembic_version"}
+
+
+def test_every_metric_is_explained() -> None:
+    registry = Metrics("s").registry
+    families = [family.name + "_total" * (family.type == "counter") for family in registry.collect()]
+    samples = {sample.name for family in registry.collect() for sample in family.samples}
+    assert [name for name in families if f"`{name.removeprefix(PREFIX)}`" not in README] == []
+    assert set(re.findall(rf"{PREFIX}[a-z_]*[a-z]", README)) <= samples
 
 
 def test_make_targets_exist() -> None:
