@@ -40,6 +40,7 @@ DEFAULT_MAJOR: Final = 18
 STATE: Final = Path(__file__).resolve().parents[1] / ".demo"
 PORT: Final = 5432  # only names the socket, so that every server can have the same
 SUPERUSER: Final = "postgres"
+NOTICE_SECONDS: Final = 10.0
 SOCKET_BYTES: Final = 107  # what Linux takes as a socket's path
 SHELTERS: Final = Path("/var/tmp").resolve()  # noqa: S108 - survives a reboot; `_claim` refuses a planted folder
 SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -146,8 +147,15 @@ class Server:
         self._end(SIGNALS[mode])
 
     def kill(self) -> None:
-        """Kill -9 the postmaster, as a fault test wants it, and wait for its children to notice."""
-        self._end(signal.SIGKILL)
+        """Kill -9 the postmaster, as a fault test wants it, and wait for its children to notice; one that waits for a lock within
+        the server may never do."""
+        if (pid := self.pid()) is not None:
+            os.kill(pid, signal.SIGKILL)
+        _wait(lambda: not self._processes(), NOTICE_SECONDS)
+        for child in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGQUIT)
+        self._await_end()
 
     def remove(self) -> None:
         """Stop, and delete all that was made: data, socket, log, copied programs, shelter and link."""

@@ -18,7 +18,7 @@ from psycopg import errors
 
 from listener import slot
 from listener.cursor import Cursor, DeadLetter, load, save, save_base
-from listener.database import Database, check, check_publication, check_server, only, words
+from listener.database import Database, away, check, check_publication, check_server, only, words
 from listener.delivery import Delivery, Outcome, Policy, Posting, happened
 from listener.errors import NoDatabase, NoPublication, PublicationMade, SlotBusy, SlotLost, StoppedWaiting
 from listener.log import Level, say
@@ -50,7 +50,7 @@ HEARD_WITHIN = 1.0
 """Seconds since the last word of the stream after which it is worth asking whether the slot is still ours."""
 
 RESTARTS = 3
-"""How often the server may be found gone, right after it was there, while waiting for the slot."""
+"""How often the server may be found gone, right after it was there, while the slot is made or waited for."""
 
 BUFFER_BODIES = 8
 """How many bodies of the largest size the outbox may hold."""
@@ -173,7 +173,18 @@ class Session:
     # Taking hold of the slot
 
     async def _prepare(self) -> bool:
-        """See to it that there is a slot; return whether it is new. To make one can take long: told to stop, let it be."""
+        """See to it that there is a slot; return whether it is new. If the server goes away meanwhile, begin again."""
+        for _ in range(RESTARTS):
+            try:
+                return await self._prepare_once()
+            except psycopg.OperationalError as error:
+                if not away(error):
+                    raise
+                say(Level.WARNING, "the slot could not be made; trying again", error=words(error))
+        return await self._prepare_once()
+
+    async def _prepare_once(self) -> bool:
+        """The same, unless the server goes away. To make a slot can take long: told to stop, let it be."""
         options = self.options
         fresh = Cursor(
             options.slot, options.publication, only=list(options.only), past="wanted" if options.whole_past else "none"

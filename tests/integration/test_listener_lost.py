@@ -196,6 +196,27 @@ def test_killed_while_it_makes_another(database: Database, made: bool) -> None:
 
 
 @newest
+def test_the_server_ends_what_makes_another(database: Database) -> None:
+    """The listener goes on."""
+    making = "select pid from pg_stat_activity where datname = %s and query like 'CREATE_REPLICATION_SLOT%%'"
+    with Receiver(keep=True) as receiver:
+        catch_up(database, receiver)
+        lose(database)
+        commit(database, flips(40))
+        with database.connect(ROLE) as connection:
+            write(connection, flips(8, user="open", first=400))
+            with listening(database, receiver) as listener:
+                wait_until(lambda: database.fetch(making, database.name))
+                ((pid,),) = database.fetch(making, database.name)
+                execute(database, "select pg_terminate_backend(%s, 10000)", pid)
+                connection.commit()
+                await_log(listener, "the slot could not be made; trying again")
+                await_received(receiver, 40)
+                stop(listener)
+    assert by_key(receiver.received()) == by_key(expected(arrived(database)))
+
+
+@newest
 def test_again_and_again_while_loaders_commit(database: Database) -> None:
     """Listener and slot die together at any moment: of what was delivered at most the last second's calls come again."""
     random_ = random.Random(16)
