@@ -51,7 +51,16 @@ def connect() -> Connection:
         connection = psycopg.connect(autocommit=True, fallback_application_name="pgsegments loader", client_encoding="UTF8")
     except psycopg.OperationalError as error:
         raise NoDatabase(f"{NoDatabase.__doc__} ({' '.join(str(error).split())})") from None
-    connection.execute(SETTINGS)
+    return begun(connection, lambda connection: connection.execute(SETTINGS))
+
+
+def begun(connection: Connection, begin: Callable[[Connection], object]) -> Connection:
+    """The connection, once `begin` has done its work on it; where that fails it is closed, so that the next attempt starts over."""
+    try:
+        begin(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -93,8 +102,7 @@ class Session:
         self.patience = patience
         self.stopping = stopping
         self.on_connect = on_connect
-        self._connection = connect()
-        self.on_connect(self._connection)
+        self._connection = begun(connect(), on_connect)
 
     def close(self) -> None:
         """Close the connection; the session is done."""
@@ -120,13 +128,7 @@ class Session:
 
     def _alive(self) -> Connection:
         if self._connection.closed:
-            connection = connect()
-            try:
-                self.on_connect(connection)
-            except BaseException:
-                connection.close()  # so that the next attempt starts over, lock and all
-                raise
-            self._connection = connection
+            self._connection = begun(connect(), self.on_connect)  # lock and all
         return self._connection
 
     def _wait(self, gone_since: float, error: Exception) -> None:
