@@ -20,7 +20,7 @@ from listener import slot
 from listener.cursor import Cursor, DeadLetter, load, save, save_base
 from listener.database import Database, away, check, check_publication, check_server, only, words
 from listener.delivery import Delivery, Outcome, Policy, Posting, happened
-from listener.errors import NoDatabase, NoPublication, PublicationMade, SlotBusy, SlotLost, StoppedWaiting
+from listener.errors import NoDatabase, NoPublication, NoStream, PublicationMade, SlotBusy, SlotLost, StoppedWaiting
 from listener.log import Level, say
 from listener.metrics import Metrics
 from listener.outbox import Outbox, Position
@@ -181,6 +181,8 @@ class Session:
                 if not away(error):
                     raise
                 say(Level.WARNING, "the slot could not be made; trying again", error=words(error))
+            except NoStream:
+                await happened(self.stopping, TICK)  # the server refuses, or went away just now: the next look tells
         return await self._prepare_once()
 
     async def _prepare_once(self) -> bool:

@@ -55,7 +55,7 @@ def connect() -> Connection:
 
 
 def begun(connection: Connection, begin: Callable[[Connection], object]) -> Connection:
-    """The connection, once `begin` has done its work on it; where that fails it is closed, so that the next attempt starts over."""
+    """The connection, once `begin` has done its work on it; where that fails it is closed, and the next attempt starts over."""
     try:
         begin(connection)
     except BaseException:
