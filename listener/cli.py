@@ -77,7 +77,7 @@ def main() -> None:
               help="When the receiver refuses a document for good: make it a dead letter, or stop.")  # fmt: skip
 @click.option("--wait", is_flag=True, help="While another listener has the slot stand by, and take over when it is gone.")
 @click.option("--until-caught-up", is_flag=True, help="Exit when everything is delivered that was committed at the start.")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve metrics for Prometheus on this port.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve metrics for Prometheus on this port.")
 @click.option("--metrics-address", default="127.0.0.1", show_default=True, help="Address on which they are served.")
 @log_option
 def run(start: str, on_poison: str, log_json: bool, **options: Any) -> None:

@@ -56,8 +56,9 @@ class Metrics:
             return
         try:
             server, thread = start_http_server(port, address, self.registry)
-        except OSError as error:
-            raise NoMetrics(f"{NoMetrics()} ({address}:{port}: {(error.strerror or str(error)).lower()})") from None
+        except (OSError, UnicodeError) as error:  # the latter where a name cannot be one of a host
+            said = getattr(error, "strerror", None) or "no host has such a name"
+            raise NoMetrics(f"{NoMetrics()} ({said.lower()})") from None
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from listener.pgoutput import PAYLOAD, Insert, Relation, decode
 
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?)\+00")
 NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
+GREATEST_VENDOR = 2**31 - 1
 SECONDS = len("00:00:00")
 MICROSECONDS = len("00:00:00.000000")
 SEPARATOR = b",\n"
@@ -53,7 +54,7 @@ class Row(NamedTuple):
 def parse_only(text: str) -> str:
     """What listener run --only takes, in the one form in which it is compared: vendor=3, or segment=3/seg-1F."""
     found = re.fullmatch(r"(?:vendor=0*([1-9]\d{0,9})|segment=0*([1-9]\d{0,9})/(.{1,32}))", text, re.ASCII | re.DOTALL)
-    if not found or not utf8(text):
+    if not found or not utf8(text) or int(found[1] or found[2]) > GREATEST_VENDOR:
         raise BadOnly
     vendor, of, name = found.groups()
     return f"vendor={vendor}" if vendor else f"segment={of}/{name}"

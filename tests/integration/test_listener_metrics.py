@@ -121,5 +121,8 @@ def test_a_port_that_is_taken(database: Database) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken, Receiver() as receiver:
         port = str(taken.getsockname()[1])
         done = listen(database, "run", "--url", receiver.url, "--metrics-port", port, "--until-caught-up")
-        assert_one_sentence(done, "cannot be served there", port, "--metrics-port")
+        assert_one_sentence(done, "cannot be served there", "in use", "--metrics-port")
+        for address in ("300.1.1.1", "a" * 300, "ü..x", ".", "8.8.8.8"):
+            arguments = ("--url", receiver.url, "--metrics-port", port, "--metrics-address", address)
+            assert_one_sentence(listen(database, "run", *arguments), "cannot be served there", "--metrics-address")
         catch_up(database, receiver)

@@ -252,7 +252,11 @@ def test_only(text: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "3", "vendor=", "vendor=0", "vendor=-1", "vendor=3/x", "segment=3", "segment=3/", "segment=/x", "\udcff"]
+    "text",
+    [
+        *("", "3", "vendor=", "vendor=0", "vendor=2147483648", "vendor=-1", "vendor=3/x", "\udcff"),
+        *("segment=3", "segment=3/", "segment=/x", "segment=9999999999/s"),
+    ],
 )
 def test_what_names_neither_vendor_nor_segment(text: str) -> None:
     with pytest.raises(BadOnly):
