@@ -14,7 +14,7 @@ import psycopg
 
 from listener import letters
 from listener import slot as slots
-from listener.database import Connection, Database, check_migrated, sentence
+from listener.database import Connection, Database, check_migrated, check_server, sentence
 from listener.delivery import Posting
 from listener.errors import ListenerError, Refused
 from listener.letters import Chosen, Letter
@@ -114,6 +114,7 @@ def replay_toggles(dry_run: bool, publication: str, log_json: bool, **options: A
     with_outcome = publication != "segment_toggles"
 
     async def work(database: Database, stopping: asyncio.Event) -> Tally:
+        await database.run(check_server)
         selection = Selection(OUTCOMES[publication], await now(database), **narrowed)
         if not dry_run:
             return await replay(database, Posting(**options), selection, with_outcome, stopping)

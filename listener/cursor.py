@@ -4,32 +4,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID, uuid4
 
 from listener.database import Connection, one
+from listener.errors import CursorMoved
 from listener.outbox import Position
 
 LOAD = """
 select
   publication, (lsn - '0/0'::pg_lsn)::bigint, coalesce(commit_lsn - '0/0'::pg_lsn, 0)::bigint, documents,
-  wanted, past, past_snapshot::text, base::text, committed_at, delivered, called_at, answer
+  wanted, past, past_snapshot::text, base::text, committed_at, delivered, called_at, answer, version, writer
 from webhook_cursors where slot = %s
 """
 
-SAVE = """
-with noted as (
+WRITER = uuid4()
+"""This process."""
+
+KNOWN = """
+(
+  webhook_cursors.version = %(version)s
+  or (webhook_cursors.version = %(version)s + 1 and webhook_cursors.writer = %(writer)s)
+)
+"""
+"""Whether nobody else has written the cursor since: its version is known, or the next one is a commit of ours not heard of."""
+
+SAVE = f"""
+with ours as (
+  select from webhook_cursors where slot = %(slot)s and {KNOWN} for update
+),
+
+known as (
+  select where exists (select from ours)
+    or (%(version)s = 0 and not exists (select from webhook_cursors where slot = %(slot)s))
+),
+
+noted as (
   insert into webhook_delivered (slot, batch_id, last_seq)
   select %(slot)s, batch_id, last_seq from unnest(%(batch_ids)s::bigint[], %(seqs)s::bigint[]) d (batch_id, last_seq)
+  where exists (select from known)
   on conflict (slot, batch_id) do update set last_seq = greatest(webhook_delivered.last_seq, excluded.last_seq)
 )
 
 insert into webhook_cursors (
-  slot, publication, lsn, commit_lsn, documents, wanted, past, past_snapshot, base, committed_at, delivered, called_at, answer
+  slot, publication, lsn, commit_lsn, documents, wanted, past, past_snapshot, base, committed_at, delivered, called_at, answer,
+  version, writer
 )
 select
   %(slot)s, %(publication)s, '0/0'::pg_lsn + %(lsn)s::numeric, '0/0'::pg_lsn + nullif(%(commit_lsn)s, 0)::numeric, %(documents)s,
   %(only)s::text[], %(past)s, %(snapshot)s::pg_snapshot, %(base)s::pg_snapshot, %(committed_at)s::timestamptz, %(delivered)s,
-  %(called_at)s::timestamptz, %(answer)s
+  %(called_at)s::timestamptz, %(answer)s, %(version)s + 1, %(writer)s
 from (select set_config('synchronous_commit', coalesce(%(synchronous)s, current_setting('synchronous_commit')), true) offset 0) s
+where exists (select from known)
 on conflict (slot) do update set
   publication = excluded.publication,
   lsn = excluded.lsn,
@@ -43,8 +68,11 @@ on conflict (slot) do update set
   delivered = excluded.delivered,
   called_at = excluded.called_at,
   answer = excluded.answer,
+  version = excluded.version,
+  writer = excluded.writer,
   updated_at = now()
-"""
+where {KNOWN}
+"""  # noqa: S608 - a constant
 
 FORGET = """
 delete from webhook_delivered d
@@ -95,6 +123,8 @@ class Cursor:
     delivered: int = 0
     called_at: datetime | None = None
     answer: str | None = None
+    version: int = 0
+    writer: UUID | None = None
     changed: bool = field(default=False, compare=False)
     """Whether it is ahead of what is saved."""
     letters: list[DeadLetter] = field(default_factory=list, compare=False)
@@ -124,12 +154,13 @@ async def load(connection: Connection, slot: str) -> Cursor | None:
 
 
 async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> None:
-    """Write the cursor, the batches and the dead letters, in one transaction; done again, it writes no letter twice.
+    """Write the cursor, the batches and the dead letters, in one transaction; done again, it writes no letter twice. Raise
+    CursorMoved where somebody else has written it since, or the server is one that lacks what was written.
 
     What is not `durable` outlives the listener's end at once, the server's only a moment later; it does not wait for the disk.
     """
     lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
-    values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents}
+    values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents, "writer": WRITER}
     values["synchronous"] = None if durable else "off"
     noted = dict(cursor.unsaved)
     values["batch_ids"], values["seqs"] = list(noted), list(noted.values())
@@ -138,11 +169,18 @@ async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> 
     if letters:
         async with connection.transaction():
             await connection.execute(SET_ASIDE, columns(cursor.slot, letters))
-            await connection.execute(SAVE, values)
+            await write(connection, values)
     else:
-        await connection.execute(SAVE, values)
+        await write(connection, values)
+    cursor.version += 1
     del cursor.letters[: len(letters)]
     cursor.unsaved = dict(cursor.unsaved.items() - noted.items())
+
+
+async def write(connection: Connection, values: dict[str, object]) -> None:
+    """Write the cursor's row, if it is the one that is known."""
+    if (await connection.execute(SAVE.encode(), values)).rowcount != 1:
+        raise CursorMoved
 
 
 async def save_base(connection: Connection, cursor: Cursor) -> None:

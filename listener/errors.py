@@ -77,6 +77,14 @@ class SlotLost(ListenerError):
     """The slot was dropped, or the server gave it up: the same command makes another, and goes on from the tables."""
 
 
+class CursorMoved(ListenerError):
+    """Somebody else has written the slot's cursor meanwhile, so what this listener knows is not the latest: start it again."""
+
+
+class SeveralSlots(ListenerError):
+    """The dead letters are of several slots, whose receivers may not get each other's: choose one by --slot, or by numbers."""
+
+
 class SlotForeign(ListenerError):
     """There is a slot of this name for something else, another database or plugin: choose another --slot."""
 

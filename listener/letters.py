@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from listener.cursor import DeadLetter
 from listener.database import Connection, Database, one, only
 from listener.delivery import Delivery, Policy, Posting
-from listener.errors import NoSuchLetter, Replaying
+from listener.errors import NoSuchLetter, Replaying, SeveralSlots
 from listener.log import Level, say
 from listener.replay import Beside, Tally
 from listener.webhook import Webhook
@@ -29,6 +29,8 @@ select {COLUMNS} from webhook_dead_letters
 where id > %(after)s and id <= %(newest)s and {SELECTED}
 order by id limit {PAGE}
 """  # noqa: S608 - constants
+
+SLOTS = f"select count(distinct slot) from webhook_dead_letters where {SELECTED}"  # noqa: S608 - constants
 
 NEWEST = "select coalesce(max(id), 0) from webhook_dead_letters"
 
@@ -93,16 +95,17 @@ async def replay(database: Database, posting: Posting, chosen: Chosen, stopping:
     if await database.run(lambda c: one(c, LOCK)) != (True,):
         raise Replaying
     await database.run(lambda c: check_chosen(c, chosen))
+    if await database.run(lambda c: only(c, SLOTS, **chosen.values)) > (1,):
+        raise SeveralSlots
     tally = Tally()
     async with Webhook(posting.url, posting.secrets, posting.compress, posting.timeout) as webhook:
         delivery = Delivery(webhook, Policy(posting.max_bytes, replay=True), stopping, Beside())
         async for page in pages(database, chosen):
-            waiting = [(letter.number, letter.document.encode()) for letter in page]
-            record = partial(done_with, database, tally, iter(waiting))
-            while waiting and not stopping.is_set():
-                part = [document for _, document in waiting[: posting.max_documents]]
-                await delivery.deliver(part, record)
-                del waiting[: len(part)]
+            for first in range(0, len(page), posting.max_documents):
+                part = [(letter.number, letter.document.encode()) for letter in page[first : first + posting.max_documents]]
+                await delivery.deliver([document for _, document in part], partial(done_with, database, tally, iter(part)))
+                if stopping.is_set():
+                    return tally
     return tally
 
 

@@ -45,8 +45,7 @@ class Metrics:
             "When the oldest document that is known and undelivered was committed; 0: none is.",
         )
         self.dead_letters = self._make(Gauge, "dead_letters", "Dead letters that wait to be replayed or discarded.")
-        self.lag_bytes.set(nan)
-        self.dead_letters.set(nan)
+        self.unknown()
 
     @contextmanager
     def served(self, address: str, port: int | None) -> Iterator[None]:
@@ -65,6 +64,12 @@ class Metrics:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def unknown(self) -> None:
+        """Nobody listens: what there is to deliver is not known."""
+        self.connected.set(0)
+        for gauge in (self.buffered, self.lag_bytes, self.lag_seconds, self.oldest, self.dead_letters):
+            gauge.set(nan)
 
     def answered(self, outcome: Outcome) -> None:
         """A call was made."""

@@ -61,7 +61,7 @@ class Outbox:
     @property
     def oldest(self) -> datetime | None:
         """When the oldest transaction committed of which something waits here; None where nothing does or it is not known."""
-        return self._transactions[0].committed_at if self._transactions else None
+        return self._transactions[0].committed_at if self._documents else None
 
     @property
     def full(self) -> bool:

@@ -1,6 +1,7 @@
 """Toggles posted again on somebody's wish, beside the listener: no cursor moves, and each call is marked as a replay."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Tally:
         self.accepted += count - len(letters)
         self.refused += len(letters)
         for letter in letters:
-            say(Level.WARNING, "refused", document=letter.document.decode(), answer=letter.answer)
+            say(Level.WARNING, "refused", event=json.loads(letter.document)["event"], answer=letter.answer)
 
 
 async def now(database: Database) -> str:

@@ -17,10 +17,10 @@ import psycopg
 from psycopg import errors
 
 from listener import slot
-from listener.cursor import Cursor, DeadLetter, load, save, save_base
+from listener.cursor import WRITER, Cursor, DeadLetter, save, save_base
 from listener.database import Database, away, check, check_publication, check_server, only, words
 from listener.delivery import Delivery, Outcome, Policy, Posting, happened
-from listener.errors import NoDatabase, NoPublication, NoStream, PublicationMade, SlotBusy, SlotLost, StoppedWaiting
+from listener.errors import CursorMoved, NoDatabase, NoPublication, NoStream, PublicationMade, SlotBusy, SlotLost, StoppedWaiting
 from listener.log import Level, say
 from listener.metrics import Metrics
 from listener.outbox import Outbox, Position
@@ -135,7 +135,7 @@ class Session:
             made = await self._prepare()
             if await self._take_hold():
                 await self._listen(made)
-        except Restart:
+        except (Restart, CursorMoved):
             return False
         except SlotLost:
             found = await self.database.run(lambda c: slot.find(c, self.options.slot))
@@ -158,6 +158,7 @@ class Session:
                 raise PublicationMade from None
             raise error from None
         finally:
+            self.metrics.unknown()
             await self.stream.close()
 
     async def _run(self) -> None:
@@ -282,6 +283,7 @@ class Session:
                 said = words(error) if isinstance(error, psycopg.Error) else "the server closed it"
                 say(Level.WARNING, "the stream is lost; connecting again", error=said)
             self.connected.clear()
+            self.next_base = None  # a server that crashes may give the ids again that it sees
             await self.stream.close()
             try:
                 self.stream = await self._open_again()
@@ -320,8 +322,8 @@ class Session:
             raise Restart
 
     def _is_of_another(self, cursor: Cursor) -> bool:
-        """Whether somebody else has written it since: delivered something, or made another slot."""
-        return cursor.delivered > self.cursor.delivered or cursor.snapshot != self.cursor.snapshot
+        """Whether somebody else has written it since, or the server is one that lacks what was written."""
+        return cursor.version < self.cursor.version or (cursor.version > self.cursor.version and cursor.writer != WRITER)
 
     # Delivering
 
@@ -410,18 +412,11 @@ class Session:
         await self._note(count, letters, durable=True)
 
     async def _note(self, count: int, letters: Sequence[DeadLetter], durable: bool) -> None:
-        """Save that documents are done with, as soon as the slot is ours again; if it is lost, unless somebody else went on."""
+        """Save that documents are done with, as soon as the slot is ours again, or lost."""
         self.metrics.delivered.inc(count - len(letters))
         self.metrics.set_aside.inc(len(letters))
         await self.connected.wait()
-        if self.lost:
-            async with slot.only_one(self.database, self.options.slot, wait=True):
-                cursor = await self.database.run(lambda c: load(c, self.options.slot))
-                if cursor is None or cursor.position is None or self._is_of_another(cursor):
-                    raise SlotLost
-                await self._save()
-        else:
-            await self._save(durable)
+        await self._save(durable or self.lost)
         for letter in letters:
             say(Level.WARNING, "set aside as a dead letter", webhook_id=letter.webhook_id, answer=letter.answer)
 

@@ -942,6 +942,8 @@ CREATE TABLE public.webhook_cursors (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     base pg_snapshot,
     wanted text[] DEFAULT '{}'::text[] NOT NULL COLLATE pg_catalog."C",
+    version bigint DEFAULT 0 NOT NULL,
+    writer uuid,
     CONSTRAINT webhook_cursors_documents CHECK (((commit_lsn IS NULL) = (documents = 0))),
     CONSTRAINT webhook_cursors_past CHECK ((past = ANY (ARRAY['none'::text, 'wanted'::text, 'begun'::text, 'done'::text]))),
     CONSTRAINT webhook_cursors_past_snapshot CHECK (((past_snapshot IS NULL) = (past = ANY (ARRAY['none'::text, 'wanted'::text]))))
@@ -978,6 +980,10 @@ COMMENT ON COLUMN public.webhook_cursors.updated_at IS 'When this row was last w
 COMMENT ON COLUMN public.webhook_cursors.base IS 'Everything that it sees has been delivered; null: nothing, or it is not known yet.';
 
 COMMENT ON COLUMN public.webhook_cursors.wanted IS 'What is delivered: vendors and segments as listener run --only has them; empty: all.';
+
+COMMENT ON COLUMN public.webhook_cursors.version IS 'How often it was written. Who writes says which one it knows: so nobody overwrites what another has written since, or what a server has that was a standby and lacks the latest.';
+
+COMMENT ON COLUMN public.webhook_cursors.writer IS 'The listener that wrote it last, which may write again when it has not heard of a commit.';
 
 CREATE SEQUENCE public.webhook_dead_letter_id
     START WITH 1

@@ -2,6 +2,8 @@
 alter table webhook_cursors
 drop column base,
 drop column wanted,
+drop column version,
+drop column writer,
 add column past_arrival bigint not null default 0,
 add column past_seq bigint not null default 0;
 drop table webhook_delivered;

@@ -3,6 +3,7 @@
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from demo.postgres import Server
 from demo.webhook import Receiver
 from tests.conftest import Database
 from tests.events import arrived
-from tests.listening import await_log, catch_up, expected, identity, listen, listening, stop
+from tests.listening import Document, await_log, catch_up, expected, identity, listen, listening, stop
 from tests.loading import ROLE, assert_one_sentence, execute, newest, wait_until
 from tests.toggling import Gate, await_received, by_key, commit, flips, write
 
@@ -221,6 +222,7 @@ def test_again_and_again_while_loaders_commit(database: Database) -> None:
     """Listener and slot die together at any moment: of what was delivered at most the last second's calls come again."""
     random_ = random.Random(16)
     first = 0
+    ends = []
     with Receiver(keep=True) as receiver:
         catch_up(database, receiver)
         for _ in range(8):
@@ -231,12 +233,19 @@ def test_again_and_again_while_loaders_commit(database: Database) -> None:
                     commit(database, flips(size, first=first))
                     first += size
                 wait_until(lambda: receiver.counters.documents > seen)  # noqa: B023
+            ends.append(time.time())
             lose(database)
             commit(database, flips(50, first=first))
             first += 50
         catch_up(database, receiver)
     received, wanted = receiver.received(), expected(arrived(database))
     assert {identity(document) for document in received} == {identity(document) for document in wanted}
+    came: dict[tuple[str, str, str], float] = {}
+    for call in receiver.calls:
+        for document in call.documents():
+            before = came.setdefault(identity(document), call.received_at)
+            last = any(end - 2 < before <= end for end in ends)
+            assert last or before == call.received_at, "more than the last calls came again"
     once = list({identity(document): document for document in reversed(received)}.values())
     assert by_key(reversed(once)) == by_key(wanted)
 
@@ -309,3 +318,41 @@ def test_a_standby_takes_over_while_it_listens(own_database: Database, tmp_path:
             await_received(receiver, 120)
             stop(listener)
     assert receiver.received() == expected(flips(124))
+
+
+def is_new(found: Document) -> bool:
+    """Whether it is a toggle of the server that took over."""
+    return str(found["user"]).startswith("new")
+
+
+def test_a_standby_that_lacks_the_latest_takes_over(own_database: Database, tmp_path: Path) -> None:
+    """Ids that the old server gave are given again: what was delivered then says nothing of what is new now."""
+    primary, gate = own_database.server, Gate(after=1)
+    with standby_of(primary, tmp_path / "standby") as standby, Receiver(keep=True, answer=gate) as receiver:
+        hosts = {"PGHOST": f"{primary.socket},{standby.socket}", "PGTARGETSESSIONATTRS": "read-write"}
+        catch_up(own_database, receiver)
+        ((base,),) = own_database.fetch("select base::text from webhook_cursors")
+        (written,) = own_database.fetch("select pg_current_wal_insert_lsn()::text")[0]
+        wait_until(lambda: Database(standby, own_database.name).fetch("select where pg_last_wal_replay_lsn() >= %s", written))
+        standby.stop()
+        with listening(own_database, receiver, **hosts) as listener:
+            await_log(listener, "listening")
+            for number in range(30):
+                commit(own_database, flips(2, first=1000 + 2 * number, user=f"gone{number}-"))
+            commit(own_database, flips(44, user="old"))
+            await_received(receiver, 40)
+            wait_until(lambda: own_database.fetch("select from webhook_cursors where base::text <> %s", str(base)))
+            commit(own_database, flips(40, first=44, user="old"))
+            gate.await_call()
+            primary.stop("immediate")
+            standby.start()
+            database = Database(standby, own_database.name)
+            execute(database, "select pg_promote()")
+            commit(database, flips(40, first=200, user="new"))
+            gate.open()
+            wait_until(lambda: any(map(is_new, receiver.received())))
+            await_log(listener, "delivered from the tables")
+            commit(database, flips(40, first=240, user="new"))
+            wait_until(lambda: len([found for found in receiver.received() if is_new(found)]) >= 76)
+            stop(listener)
+    assert [found for found in receiver.received() if is_new(found)] == expected(flips(80, first=200, user="new"))

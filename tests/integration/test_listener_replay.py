@@ -1,19 +1,19 @@
 """Posted again on somebody's wish: toggles out of the tables, and dead letters; and what a destination does not get."""
 
 import json
-import socket
 from collections.abc import Callable
 from http import HTTPStatus
 
-import httpx
 import pytest
 
 from demo.calls import Answer, Call
 from demo.webhook import Receiver
 from tests.conftest import Database
-from tests.listening import await_log, catch_up, expected, identity, listen, listening, stop
-from tests.loading import assert_one_sentence, newest, wait_until
+from tests.listening import LISTENER, catch_up, expected, identity, listen
+from tests.loading import assert_one_sentence, execute, newest
 from tests.toggling import commit, flips
+
+LETTER = "insert into webhook_dead_letters (slot, document, webhook_id, answer) values (%s, %s, 'w', '')"
 
 
 def post_again(database: Database, receiver: Receiver, *arguments: str) -> str:
@@ -104,6 +104,47 @@ def test_dead_letters(database: Database) -> None:
 
 
 @newest
+def test_dead_letters_one_by_one(database: Database) -> None:
+    """Whichever is refused again stays, and no other does."""
+    commit(database, flips(40))
+    with Receiver(keep=True, answer=lambda _call: Answer(HTTPStatus.UNPROCESSABLE_ENTITY)) as receiver:
+        document = json.dumps(expected(flips(5))[0])
+        for number in range(9):
+            letter = document.replace('"user": "u0"', f'"user": "p{number}"')
+            execute(
+                database,
+                "insert into webhook_dead_letters (slot, document, webhook_id, answer) values ('s', %s, 'w', '')",
+                letter,
+            )
+        receiver.answer = refusing("p2")
+        again = listen(database, "dead-letters", "replay", "--url", receiver.url, "--max-documents", "1")
+        assert again.returncode == 1
+        assert "8 dead letters posted" in again.stderr
+        assert [found["user"] for found in receiver.received()] == [f"p{number}" for number in range(9) if number != 2]
+    assert database.fetch("select document ->> 'user' from webhook_dead_letters") == [("p2",)]
+
+
+@newest
+def test_dead_letters_of_several_slots_are_not_mixed(database: Database) -> None:
+    for slot in ("a", "b"):
+        execute(
+            database, "insert into webhook_dead_letters (slot, document, webhook_id, answer) values (%s, '{}', 'w', '')", slot
+        )
+    with Receiver(keep=True) as receiver:
+        assert_one_sentence(listen(database, "dead-letters", "replay", "--url", receiver.url), "several slots", "--slot")
+        assert receiver.calls == []
+        done = database.run(*LISTENER, "dead-letters", "replay", "--url", receiver.url, "--slot", "a", PGUSER="segment_listener")
+        assert done.returncode == 0, done.stderr
+    assert database.fetch("select slot from webhook_dead_letters") == [("b",)]
+
+
+@newest
+def test_a_database_of_another_server_is_not_replayed(database: Database) -> None:
+    execute(database, "update segment_settings set system_identifier = 7")
+    assert_one_sentence(listen(database, "replay", "--url", "http://127.0.0.1:9/", "--dry-run"), "another server")
+
+
+@newest
 def test_a_receiver_that_is_away_ends_a_replay(database: Database) -> None:
     commit(database, flips(8))
     done = listen(database, "replay", "--url", "http://127.0.0.1:9/")
@@ -131,18 +172,3 @@ def test_only(database: Database, past: bool) -> None:
             assert len({identity(document) for document in receiver.received()}) == len(receiver.received())
             assert only in listen(database, "status").stdout
             assert listen(database, "drop").returncode == 0
-
-
-@newest
-def test_metrics(database: Database) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with Receiver(keep=True) as receiver, listening(database, receiver, "--metrics-port", str(port)) as listener:
-        await_log(listener, "listening")
-        commit(database, flips(44))
-        url = f"http://127.0.0.1:{port}/metrics"
-        name = f'pgsegments_listener_documents_delivered_total{{slot="{database.name}"}} 40.0'
-        wait_until(lambda: name in httpx.get(url).text)
-        assert f'pgsegments_listener_connected{{slot="{database.name}"}} 1.0' in httpx.get(url).text
-        stop(listener)
