@@ -123,6 +123,7 @@ def replay_toggles(dry_run: bool, publication: str, log_json: bool, **options: A
             click.echo(document)
             found.accepted += 1
             if stopping.is_set():
+                found.stopped = True
                 break
         return found
 
@@ -134,13 +135,14 @@ def dead_letters() -> None:
     """Documents that a receiver refused for good: look at them, post them again, discard them."""
 
 
-numbers_argument = click.argument("numbers", nargs=-1, type=click.IntRange(1))
+number_type = click.IntRange(1, 2**63 - 1)
+numbers_argument = click.argument("numbers", nargs=-1, type=number_type)
 of_slot_option = click.option("--slot", type=slot_name, help="Only those of this slot.")
 
 
 @dead_letters.command("list")
 @of_slot_option
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the latest.")
+@click.option("--limit", type=number_type, default=50, show_default=True, help="How many of the latest.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, one object a dead letter and line.")
 def list_letters(slot: str | None, limit: int, as_json: bool) -> None:
     """List the latest dead letters: number, slot, when it was set aside, and why."""
@@ -149,7 +151,7 @@ def list_letters(slot: str | None, limit: int, as_json: bool) -> None:
 
 
 @dead_letters.command("show")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=number_type)
 def show_letter(number: int) -> None:
     """Show one dead letter with its document as it was posted, on stdout; what is known of it goes to stderr."""
 
@@ -220,7 +222,7 @@ def as_line(letter: Letter) -> str:
 
 def told(found: Tally, what: str, done: str) -> None:
     """Say how many documents were done with."""
-    click.echo(f"{found.accepted:,} {what} {done}.", err=True)
+    click.echo(f"{found.accepted:,} {what} {done}{', then stopped as asked' * found.stopped}.", err=True)
     if found.refused:
         raise Refused(f"{Refused()} ({found.refused:,})")
 

@@ -10,23 +10,27 @@ from listener.database import Connection, one
 from listener.errors import CursorMoved
 from listener.outbox import Position
 
-LOAD = """
+TIMELINE = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
+"""The server's: a standby that takes its place begins another, and may lack what was the latest on this one."""
+
+LOAD = f"""
 select
   publication, (lsn - '0/0'::pg_lsn)::bigint, coalesce(commit_lsn - '0/0'::pg_lsn, 0)::bigint, documents,
-  wanted, past, past_snapshot::text, base::text, committed_at, delivered, called_at, answer, version, writer
+  wanted, past, past_snapshot::text, base::text, committed_at, delivered, called_at, answer, version, writer, {TIMELINE}
 from webhook_cursors where slot = %s
-"""
+"""  # noqa: S608 - a constant
 
 WRITER = uuid4()
 """This process."""
 
-KNOWN = """
-(
-  webhook_cursors.version = %(version)s
-  or (webhook_cursors.version = %(version)s + 1 and webhook_cursors.writer = %(writer)s)
+KNOWN = f"""
+coalesce(%(timeline)s, {TIMELINE}) = {TIMELINE} and (
+  webhook_cursors.writer = %(me)s
+  or (webhook_cursors.writer, webhook_cursors.version) is not distinct from (%(writer)s::uuid, %(version)s::bigint)
 )
 """
-"""Whether nobody else has written the cursor since: its version is known, or the next one is a commit of ours not heard of."""
+"""Whether nobody else has written the cursor since it was loaded. What was written without waiting for the disk, a crash may have
+undone: so the last one need not be there. On another timeline even what is there may mean something else."""
 
 SAVE = f"""
 with ours as (
@@ -35,7 +39,7 @@ with ours as (
 
 known as (
   select where exists (select from ours)
-    or (%(version)s = 0 and not exists (select from webhook_cursors where slot = %(slot)s))
+    or (%(timeline)s::text is null and not exists (select from webhook_cursors where slot = %(slot)s))
 ),
 
 noted as (
@@ -52,7 +56,7 @@ insert into webhook_cursors (
 select
   %(slot)s, %(publication)s, '0/0'::pg_lsn + %(lsn)s::numeric, '0/0'::pg_lsn + nullif(%(commit_lsn)s, 0)::numeric, %(documents)s,
   %(only)s::text[], %(past)s, %(snapshot)s::pg_snapshot, %(base)s::pg_snapshot, %(committed_at)s::timestamptz, %(delivered)s,
-  %(called_at)s::timestamptz, %(answer)s, %(version)s + 1, %(writer)s
+  %(called_at)s::timestamptz, %(answer)s, 1, %(me)s
 from (select set_config('synchronous_commit', coalesce(%(synchronous)s, current_setting('synchronous_commit')), true) offset 0) s
 where exists (select from known)
 on conflict (slot) do update set
@@ -68,7 +72,7 @@ on conflict (slot) do update set
   delivered = excluded.delivered,
   called_at = excluded.called_at,
   answer = excluded.answer,
-  version = excluded.version,
+  version = webhook_cursors.version + 1,
   writer = excluded.writer,
   updated_at = now()
 where {KNOWN}
@@ -125,6 +129,9 @@ class Cursor:
     answer: str | None = None
     version: int = 0
     writer: UUID | None = None
+    """Who had written it last when it was loaded, and the version that it had then."""
+    timeline: str | None = None
+    """The server's at that time; None: it was not loaded, but is new."""
     changed: bool = field(default=False, compare=False)
     """Whether it is ahead of what is saved."""
     letters: list[DeadLetter] = field(default_factory=list, compare=False)
@@ -160,7 +167,7 @@ async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> 
     What is not `durable` outlives the listener's end at once, the server's only a moment later; it does not wait for the disk.
     """
     lsn, commit_lsn, documents = cursor.position or (None, 0, 0)
-    values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents, "writer": WRITER}
+    values = vars(cursor) | {"lsn": lsn, "commit_lsn": commit_lsn, "documents": documents, "me": WRITER}
     values["synchronous"] = None if durable else "off"
     noted = dict(cursor.unsaved)
     values["batch_ids"], values["seqs"] = list(noted), list(noted.values())
@@ -172,7 +179,6 @@ async def save(connection: Connection, cursor: Cursor, durable: bool = True) -> 
             await write(connection, values)
     else:
         await write(connection, values)
-    cursor.version += 1
     del cursor.letters[: len(letters)]
     cursor.unsaved = dict(cursor.unsaved.items() - noted.items())
 

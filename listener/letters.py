@@ -105,6 +105,7 @@ async def replay(database: Database, posting: Posting, chosen: Chosen, stopping:
                 part = [(letter.number, letter.document.encode()) for letter in page[first : first + posting.max_documents]]
                 await delivery.deliver([document for _, document in part], partial(done_with, database, tally, iter(part)))
                 if stopping.is_set():
+                    tally.stopped = True
                     return tally
     return tally
 

@@ -1,14 +1,15 @@
 """What was received and not delivered, and what that means for the position in the server's log. Pure: no socket, no clock.
 
-Documents go in one by one and come out in batches, in order, whole transactions together where they fit. A position is only ever
-moved by what was delivered; received again after a reconnection, documents that are here or were delivered are passed over.
+Documents go in one by one and come out in batches, in order, whole transactions together where they fit. Rows that are not
+wanted go in as empty documents, for a position counts rows; they are done with when what is before them is. A position is only
+ever moved by what was delivered; received again after a reconnection, rows that are here or were delivered are passed over.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from listener.errors import SlotMoved
@@ -16,7 +17,8 @@ from listener.toggles import Place, fitting
 
 
 class Position(NamedTuple):
-    """Everything in the log before `lsn`, and of the transaction that commits at `commit_lsn` the first so many documents."""
+    """Everything in the log before `lsn`, and of the transaction that commits at `commit_lsn` the first so many documents, those
+    that are not wanted included."""
 
     lsn: int
     commit_lsn: int = 0
@@ -25,7 +27,7 @@ class Position(NamedTuple):
 
 @dataclass(slots=True)
 class Transaction:
-    """A transaction whose first document is, or was, number `first` of all that were received; complete once it has ended."""
+    """A transaction whose first row is, or was, number `first` of all that were received; complete once it has ended."""
 
     commit_lsn: int
     committed_at: datetime | None
@@ -35,7 +37,7 @@ class Transaction:
 
 
 class Outbox:
-    """Holds `most_documents` and `most_bytes`, or little more, once whoever fills it minds `full`."""
+    """Holds `most_documents`, wanted or not, and `most_bytes`, or little more, once whoever fills it minds `full`."""
 
     def __init__(self, position: Position, most_documents: int, most_bytes: int) -> None:
         self.position = position
@@ -46,6 +48,7 @@ class Outbox:
         self._received = 0
         self._delivered = 0
         self._bytes = 0
+        self._unwanted = 0
         self._documents: list[bytes] = []
         self._places: list[Place] = []
         self._transactions: deque[Transaction] = deque()
@@ -56,12 +59,12 @@ class Outbox:
             self._transactions.append(Transaction(position.commit_lsn, None, -position.documents))
 
     def __len__(self) -> int:
-        return len(self._documents)
+        return len(self._documents) - self._unwanted
 
     @property
     def oldest(self) -> datetime | None:
         """When the oldest transaction committed of which something waits here; None where nothing does or it is not known."""
-        return self._transactions[0].committed_at if self._documents else None
+        return self._transactions[0].committed_at if len(self) else None
 
     @property
     def full(self) -> bool:
@@ -90,7 +93,7 @@ class Outbox:
             self._skip = self._received - begun.first
 
     def add(self, document: bytes, place: Place) -> None:
-        """A document of the transaction that has begun."""
+        """A document of the transaction that has begun; an empty one is not wanted."""
         if self._skip or self._passing:
             self._skip -= not self._passing
             return
@@ -98,6 +101,7 @@ class Outbox:
         self._places.append(place)
         self._received += 1
         self._bytes += len(document)
+        self._unwanted += not document
 
     def commit(self, end_lsn: int) -> None:
         """The transaction is complete."""
@@ -131,22 +135,34 @@ class Outbox:
 
     def batch(self, most_documents: int, most_bytes: int) -> list[bytes]:
         """The next documents to deliver; none while the only transaction here is still coming in."""
-        fits = fitting(self._documents, most_documents, most_bytes)
-        whole = max(takewhile(lambda count: count <= fits, self._whole()), default=0)
-        more = fits < len(self._documents) or fits == most_documents or self.full
-        return self._documents[: whole or (fits if more else 0)]
+        wanted = list(filter(None, self._documents)) if self._unwanted else self._documents
+        fits = fitting(wanted, most_documents, most_bytes)
+        rows = self._rows(fits)
+        whole = max(takewhile(lambda count: count <= rows, self._whole()), default=0)
+        more = fits < len(wanted) or fits == most_documents or self.full
+        return list(filter(None, self._documents[:whole])) or wanted[: fits if more else 0]
 
     def delivered(self, count: int) -> dict[int, int]:
-        """The first `count` documents are done with; return their batches, each with the seq of its last one."""
-        done = dict(self._places[:count])  # of a batch the last counts
-        self._bytes -= sum(map(len, self._documents[:count]))
-        del self._documents[:count], self._places[:count]
-        self._delivered += count
+        """The first `count` documents are done with, and what is not wanted around them; return the batches of all these, each
+        with the seq of its last one."""
+        rows = self._rows(count)
+        done = dict(self._places[:rows])  # of a batch the last counts
+        self._bytes -= sum(map(len, self._documents[:rows]))
+        del self._documents[:rows], self._places[:rows]
+        self._unwanted -= rows - count
+        self._delivered += rows
         self._settle()
         return {int(batch_id): int(seq) for batch_id, seq in done.items()}
 
+    def _rows(self, count: int) -> int:
+        """How many rows there are up to so many documents, and what is not wanted after them."""
+        if not self._unwanted:
+            return count
+        wanted = (number for number, document in enumerate(self._documents) if document)
+        return next(islice(wanted, count, None), len(self._documents))
+
     def _whole(self) -> Iterator[int]:
-        """How many documents each run of whole transactions holds, from the first one on."""
+        """How many rows each run of whole transactions holds, from the first one on."""
         return (transaction.last - self._delivered for transaction in self._transactions if transaction.end_lsn)
 
     def _begun(self) -> Transaction | None:

@@ -28,10 +28,11 @@ class Beside:
 
 @dataclass
 class Tally:
-    """How many documents were accepted, and how many refused for good."""
+    """How many documents were accepted, how many refused for good, and whether it was told to stop before the others."""
 
     accepted: int = 0
     refused: int = 0
+    stopped: bool = False
 
     async def record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """Count them, and say which were refused."""
@@ -59,6 +60,7 @@ async def replay(
             async for batch in found:
                 await delivery.deliver([each.document for each in batch], tally.record)
                 if stopping.is_set():
+                    tally.stopped = True
                     break
     return tally
 

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import ExecStatus
 
-from listener.database import Connection, connect_to_stream, only
+from listener.database import Connection, connect_to_stream, only, words
 from listener.errors import BadMessage, NoPublication, SlotLost
 from listener.outbox import Outbox
 from listener.pgoutput import (
@@ -78,8 +78,8 @@ class Replication:
         )
         try:
             await self.connection.execute(command)
-        except (errors.UndefinedObject, errors.ObjectNotInPrerequisiteState):
-            raise SlotLost from None
+        except (errors.UndefinedObject, errors.ObjectNotInPrerequisiteState) as error:
+            raise SlotLost(f"{SlotLost()} (The server said: {words(error)})") from None
         return Stream(self, outbox, with_outcome, only)
 
 
@@ -198,8 +198,7 @@ class Stream:
             read = self._readers.get(frame[ROW_OF])
             if read is not None and frame[0] == FRAME:
                 document, place, key = read(frame)
-                if passes(self._only, key):
-                    self.outbox.add(document, place)
+                self.outbox.add(document if passes(self._only, key) else b"", place)
             else:
                 self._handle(bytes(data))
         if size < 0:

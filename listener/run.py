@@ -17,6 +17,7 @@ import psycopg
 from psycopg import errors
 
 from listener import slot
+from listener.base import Renewal
 from listener.cursor import WRITER, Cursor, DeadLetter, save, save_base
 from listener.database import Database, away, check, check_publication, check_server, only, words
 from listener.delivery import Delivery, Outcome, Policy, Posting, happened
@@ -42,9 +43,6 @@ DENSE = 40_000
 
 MEASURE_EVERY = 5.0
 """Seconds between questions to the server for the metrics."""
-
-BASE_EVERY = 60.0
-"""Seconds after which the cursor gets a new base even where nothing was delivered."""
 
 HEARD_WITHIN = 1.0
 """Seconds since the last word of the stream after which it is worth asking whether the slot is still ours."""
@@ -122,9 +120,7 @@ class Session:
         self.target = 0
         self.lost = False
         self.oldest_of_past: datetime | None = None
-        self.next_base: tuple[str, int] | None = None
-        self.base_at = -BASE_EVERY
-        self.base_of = 0
+        self.renewal = Renewal()
         self.stream: Stream
         self.outbox: Outbox
         self.cursor: Cursor
@@ -244,9 +240,7 @@ class Session:
     async def _load(self) -> Position:
         """Read the cursor; return where delivery goes on."""
         self.cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))
-        if self.cursor.only != self.options.only:
-            self.cursor.only = list(self.options.only)
-            self.cursor.position = position = Position(position.lsn)  # what was counted within a transaction were others
+        self.cursor.only = list(self.options.only)
         return position
 
     def _new_outbox(self, position: Position) -> Outbox:
@@ -283,7 +277,7 @@ class Session:
                 said = words(error) if isinstance(error, psycopg.Error) else "the server closed it"
                 say(Level.WARNING, "the stream is lost; connecting again", error=said)
             self.connected.clear()
-            self.next_base = None  # a server that crashes may give the ids again that it sees
+            self.renewal.forget()
             await self.stream.close()
             try:
                 self.stream = await self._open_again()
@@ -322,8 +316,9 @@ class Session:
             raise Restart
 
     def _is_of_another(self, cursor: Cursor) -> bool:
-        """Whether somebody else has written it since, or the server is one that lacks what was written."""
-        return cursor.version < self.cursor.version or (cursor.version > self.cursor.version and cursor.writer != WRITER)
+        """Whether somebody else has written it since, or the server is another, which may lack what was written."""
+        ours = cursor.writer == WRITER or (cursor.writer, cursor.version) == (self.cursor.writer, self.cursor.version)
+        return not ours or cursor.timeline != self.cursor.timeline
 
     # Delivering
 
@@ -332,6 +327,7 @@ class Session:
             await self._deliver_past()
         while not self.stopping.is_set():
             await self._gathered()
+            self._done_with(0)  # what is not wanted needs no call
             batch = self.outbox.batch(min(self.options.max_documents, self.options.max_buffer), self.delivery.most_bytes)
             if batch:
                 await self.delivery.deliver(batch, self._record)
@@ -378,18 +374,24 @@ class Session:
 
     async def _record(self, count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents are done with: make sure that they do not come again, whoever dies now."""
-        self.cursor.deliver(count, letters, self.outbox.delivered(count))
-        if not self.outbox.full:
-            self.room.set()
-        self.cursor.position = self.outbox.position
-        self.cursor.committed_at = self.outbox.committed_at or self.cursor.committed_at
+        self._done_with(count, letters)
         # The acknowledgement alone is not enough: the server may notice our end before it reads it.
         await self._note(count, letters, durable=bool(letters))
         self.stream.acknowledge()
 
+    def _done_with(self, count: int, letters: Sequence[DeadLetter] = ()) -> None:
+        """The first so many documents, and what is not wanted around them."""
+        if places := self.outbox.delivered(count):
+            self.cursor.deliver(count, letters, places)
+            self.renewal.want()
+        if not self.outbox.full:
+            self.room.set()
+        self.cursor.position = self.outbox.position
+        self.cursor.committed_at = self.outbox.committed_at or self.cursor.committed_at
+
     async def _deliver_past(self) -> None:
         """Everything from before the slot, as far as it is not delivered yet."""
-        before, again = self.cursor.delivered, self.cursor.base is not None
+        before = self.cursor.delivered
         say(Level.INFO, "delivering what was recorded before the slot was made")
         recorded = pages(self.database, Selection.past(self.cursor))
         cut = batches(recorded, self.options.with_outcome, self.options.max_documents, self.delivery)
@@ -403,7 +405,7 @@ class Session:
         self.oldest_of_past = None
         self.cursor.past, self.cursor.base = "done", self.cursor.snapshot
         await self.database.run(lambda c: save_base(c, self.cursor))
-        say(Level.INFO, "delivered from the tables", toggles=self.cursor.delivered - before, slot_was_lost=again)
+        say(Level.INFO, "delivered from the tables", toggles=self.cursor.delivered - before)
 
     async def _record_past(self, batch: Iterator[Recorded], count: int, letters: Sequence[DeadLetter]) -> None:
         """So many documents of the past are done with; only the cursor knows."""
@@ -455,19 +457,20 @@ class Session:
         """Give the cursor a new base: a snapshot taken a while ago, now that all is delivered that it sees."""
         if self.cursor.past == "begun" or not self._is_ours():
             return False
-        now = asyncio.get_running_loop().time()
-        if self.next_base is None and (self.cursor.delivered > self.base_of or now - self.base_at >= BASE_EVERY):
-            self.base_of, self.base_at = self.cursor.delivered, now
-            self.next_base = await self.database.run(lambda c: only(c, BASE))
-        if self.next_base is None or self.outbox.position.lsn < self.next_base[1] or not self._is_ours():
+        if self.renewal.begin(asyncio.get_running_loop().time()):
+            self.renewal.taken(*await self.database.run(lambda c: only(c, BASE)))
+            if not self._is_ours():
+                self.renewal.forget()
+        if not self._is_ours() or (base := self.renewal.reached(self.outbox.position.lsn)) is None:
             return False
-        (self.cursor.base, _), self.next_base = self.next_base, None
+        self.cursor.base = base
         await self.database.run(lambda c: save_base(c, self.cursor))
         return True
 
     def _let_go(self) -> None:
         """The server is away, or on its way: it cannot shut down while a stream is open that nobody reads."""
         self.metrics.lag_bytes.set(nan)
+        self.metrics.dead_letters.set(nan)
         if not self.room.is_set():
             self.stream.abandon()
             self.room.set()

@@ -98,7 +98,7 @@ async def prepare(database: Database, fresh: Cursor, wait: bool) -> bool:
 
 async def begin_again(database: Database, cursor: Cursor, why: str) -> None:
     """Make all that was not delivered the past of a slot that is still to be made."""
-    if cursor.base is None and cursor.past == "none":
+    if cursor.base is None and cursor.past in ("none", "done"):
         raise SlotGone
     say(
         Level.WARNING,

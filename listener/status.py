@@ -105,7 +105,7 @@ def described(found: Status) -> str:
         "listener": f"process {found.active_pid} of the server streams it" if found.active_pid else "none runs",
         "state": "caught up" if found.caught_up else "behind",
         "lag": "none" if found.caught_up else lag + seconds,
-        "log": f"{found.wal_status}{safe}" if found.exists else "the slot is lost; the listener makes another when it starts",
+        "log": f"{found.wal_status}{safe}" if found.exists else "there is no slot; the listener makes one when it starts",
         "delivered": f"{found.delivered:,} documents",
         "last call": last,
         "dead letters": f"{found.dead_letters:,}",

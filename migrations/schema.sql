@@ -1038,7 +1038,7 @@ COMMENT ON COLUMN public.webhook_delivered.slot IS 'The listener''s slot.';
 
 COMMENT ON COLUMN public.webhook_delivered.batch_id IS 'The batch.';
 
-COMMENT ON COLUMN public.webhook_delivered.last_seq IS 'Its toggles up to this seq have been delivered.';
+COMMENT ON COLUMN public.webhook_delivered.last_seq IS 'Its toggles up to this seq have been delivered, or were not wanted.';
 
 ALTER TABLE ONLY public.segment_events ATTACH PARTITION public.segment_events_older FOR VALUES FROM (MINVALUE) TO ('400 days before the migration');
 

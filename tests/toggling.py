@@ -13,7 +13,7 @@ from demo.webhook import Receiver
 from tests.conftest import Database, Row
 from tests.events import COPY, make, values
 from tests.listening import Document, key
-from tests.loading import ROLE, wait_until
+from tests.loading import ROLE, execute, wait_until
 
 LONGEST_HOLD = 120.0
 
@@ -97,6 +97,13 @@ def await_confirmed(database: Database) -> None:
     (lsn,) = database.fetch("select pg_current_wal_insert_lsn()::text")[0]
     reached = "select from pg_replication_slots where slot_name = %s and confirmed_flush_lsn >= %s"
     wait_until(lambda: database.fetch(reached, database.name, lsn))
+
+
+def lose(database: Database) -> None:
+    """Drop the slot, as soon as nobody holds it."""
+    held = "select from pg_replication_slots where slot_name = %s and active"
+    wait_until(lambda: not database.fetch(held, database.name))
+    execute(database, "select pg_drop_replication_slot(%s)", database.name)
 
 
 def await_received(receiver: Receiver, count: int) -> None:

@@ -1,4 +1,4 @@
--- Within the past only whole runs of batches have a place in the older cursor: it begins anew.
+-- The older cursor cannot say which batches of a past were delivered: one that was within its past begins that anew.
 alter table webhook_cursors
 drop column base,
 drop column wanted,

@@ -13,10 +13,8 @@ create table webhook_delivered (
   primary key (slot, batch_id)
 );
 
--- What was the cursor's progress within the past is the same in these terms.
-update webhook_cursors set base = past_snapshot
-where past = 'done';
-
+-- What was the cursor's progress within the past is the same in these terms. Of one whose past is over nobody has noted what came
+-- by the stream: its base is not known until its listener runs.
 insert into webhook_delivered (slot, batch_id, last_seq)
 select c.slot, b.batch_id, case when b.arrival = c.past_arrival then c.past_seq else b.last_seq end
 from webhook_cursors c
@@ -35,4 +33,4 @@ comment on column webhook_cursors.writer is 'The listener that wrote it last, wh
 comment on table webhook_delivered is 'Batches of which toggles have been delivered since the base in webhook_cursors, which does not see them.';
 comment on column webhook_delivered.slot is 'The listener''s slot.';
 comment on column webhook_delivered.batch_id is 'The batch.';
-comment on column webhook_delivered.last_seq is 'Its toggles up to this seq have been delivered.';
+comment on column webhook_delivered.last_seq is 'Its toggles up to this seq have been delivered, or were not wanted.';

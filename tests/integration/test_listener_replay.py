@@ -4,12 +4,10 @@ import json
 from collections.abc import Callable
 from http import HTTPStatus
 
-import pytest
-
 from demo.calls import Answer, Call
 from demo.webhook import Receiver
 from tests.conftest import Database
-from tests.listening import LISTENER, catch_up, expected, identity, listen
+from tests.listening import LISTENER, catch_up, expected, listen
 from tests.loading import assert_one_sentence, execute, newest
 from tests.toggling import commit, flips
 
@@ -151,24 +149,3 @@ def test_a_receiver_that_is_away_ends_a_replay(database: Database) -> None:
     assert done.returncode == 1
     assert "tried several times" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-
-
-@newest
-@pytest.mark.parametrize("past", [True, False], ids=["past", "stream"])
-def test_only(database: Database, past: bool) -> None:
-    wanted = expected(flips(40))
-    key = wanted[0]["segment"]
-    for number, (only, some) in enumerate(
-        {f"vendor={key['vendor']}": True, "vendor=99": False, f"segment={key['vendor']}/{key['name']}": True}.items()
-    ):
-        with Receiver(keep=True) as receiver:
-            arguments = ("--only", only, *(("--from", "start") if past else ()))
-            if not past:
-                catch_up(database, receiver, *arguments)
-            commit(database, flips(40, first=40 * number, user=f"n{number}-"))
-            catch_up(database, receiver, *arguments)
-            fresh = [document for document in receiver.received() if document["user"].startswith(f"n{number}-")]
-            assert len(fresh) == (36 if some else 0)
-            assert len({identity(document) for document in receiver.received()}) == len(receiver.received())
-            assert only in listen(database, "status").stdout
-            assert listen(database, "drop").returncode == 0

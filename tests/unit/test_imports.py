@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PURE = [
     "loader/compressed.py", "loader/event.py", "loader/ndjson.py", "loader/rows.py", "loader/generate.py", "loader/faults.py",
-    "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py",
+    "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py", "listener/base.py",
     "lake/layout.py", "lake/line.py", "lake/merge.py",
     "demo/fold.py", "demo/page/charts.py", "demo/page/guard.py", "demo/page/queries.py",
 ]  # fmt: skip
@@ -55,7 +55,7 @@ def test_only_these_modules_know(package: str, library: str, modules: set[str]) 
     assert {path.name for path in (ROOT / package).glob("*.py") if library in imports(path)} == modules
 
 
-@pytest.mark.parametrize("module", ["pgoutput", "toggles", "outbox"])
+@pytest.mark.parametrize("module", ["pgoutput", "toggles", "outbox", "base"])
 def test_pure_modules_import_pure_modules_alone(module: str) -> None:
     """Of the listener's own, not even one that opens a socket for them."""
     tree = ast.walk(ast.parse((ROOT / "listener" / f"{module}.py").read_text(encoding="utf-8")))

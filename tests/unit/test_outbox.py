@@ -18,7 +18,7 @@ NOON = datetime(2021, 1, 16, 12, tzinfo=UTC)
 
 
 class Committed(NamedTuple):
-    """A transaction in the server's log; its documents are those from number `first` up to `last`."""
+    """A transaction in the server's log; its rows are those from number `first` up to `last`."""
 
     commit_lsn: int
     end_lsn: int
@@ -47,11 +47,11 @@ class Listening(RuleBasedStateMachine):
 
     # The server
 
-    @rule(sizes=st.lists(st.integers(1, 40), max_size=8), gap=st.integers(0, 2))
+    @rule(sizes=st.lists(st.one_of(st.just(0), st.integers(1, 40)), max_size=8), gap=st.integers(0, 2))
     def commit(self, sizes: list[int], gap: int) -> None:
-        """Commit so many documents, or none; what follows the log's end at once has it as its own position."""
+        """Commit so many rows, or none; what follows the log's end at once has it as its own position. Some are not wanted."""
         first = len(self.documents)
-        self.documents += [b"%d" % (first + n) + b"." * size for n, size in enumerate(sizes)]
+        self.documents += [(b"%d" % (first + n) + b"." * size) * (size > 0) for n, size in enumerate(sizes)]
         self.log.append(Committed(self.end + gap, self.end + gap + 2, first, len(self.documents)))
         self.end = self.log[-1].end_lsn
 
@@ -134,25 +134,37 @@ class Listening(RuleBasedStateMachine):
     def accept(self, data: st.DataObject, acknowledge: bool) -> None:
         """Some of the documents in flight, or all."""
         count = data.draw(st.integers(0, len(self.in_flight)))
-        places = [self.place(len(self.delivered) + number) for number in range(count)]
-        self.delivered += self.in_flight[:count]
         del self.in_flight[:count]
-        assert self.outbox.delivered(count) == {int(batch): int(seq) for batch, seq in places}
+        self.done_with(count)
         if acknowledge:
             self.acknowledged = self.outbox.position.lsn
+
+    def done_with(self, count: int) -> None:
+        """So many documents, and the rows around them that nobody wants."""
+        begun = len(self.delivered)
+        while len(self.delivered) < self.received and (count or not self.documents[len(self.delivered)]):
+            self.delivered.append(self.documents[len(self.delivered)])
+            count -= bool(self.delivered[-1])
+        places = map(self.place, range(begun, len(self.delivered)))
+        expected = {int(batch): int(seq) for batch, seq in places}
+        assert self.outbox.delivered(self.wanted(begun, len(self.delivered))) == expected
+
+    def wanted(self, first: int, last: int) -> int:
+        """How many of these rows are wanted."""
+        return sum(map(bool, self.documents[first:last]))
 
     # What must hold
 
     def check(self, batch: list[bytes], most_documents: int, most_bytes: int) -> None:
         """A batch has as many whole transactions as fit, or else of the first as much as fits, unless its rest may still come."""
-        waiting = self.documents[len(self.delivered) : self.received]
+        done = len(self.delivered)
+        waiting = list(filter(None, self.documents[done : self.received]))
         assert batch == waiting[: len(batch)]
 
         def fits(count: int) -> bool:
             return count <= most_documents and (count == 1 or len(body(waiting[:count])) <= most_bytes)
 
-        ends = [one.last - len(self.delivered) for one in self.log if len(self.delivered) < one.last <= self.whole]
-        assert all(end > 0 for end in ends)
+        ends = [end for one in self.log if done < one.last <= self.whole and (end := self.wanted(done, one.last))]
         if not batch:
             assert not ends, "a whole transaction was here"
             more_may_come = not self.outbox.full and len(waiting) < most_documents and fits(len(waiting))
@@ -169,7 +181,7 @@ class Listening(RuleBasedStateMachine):
     @invariant()
     def every_document_comes_once_and_in_order(self) -> None:
         assert self.delivered == self.documents[: len(self.delivered)]
-        assert len(self.outbox) == self.received - len(self.delivered)
+        assert len(self.outbox) == self.wanted(len(self.delivered), self.received)
 
     @invariant()
     def the_position_is_that_of_what_was_delivered(self) -> None:
@@ -194,9 +206,10 @@ class Listening(RuleBasedStateMachine):
 
     @invariant()
     def it_keeps_no_more_than_it_needs(self) -> None:
-        assert len(self.outbox._transactions) <= len(self.outbox) + 1
+        rows = self.received - len(self.delivered)
+        assert len(self.outbox._transactions) <= rows + 1
         assert self.outbox._bytes == sum(map(len, self.documents[len(self.delivered) : self.received]))
-        assert self.outbox.full == (len(self.outbox) >= self.buffer[0] or self.outbox._bytes >= self.buffer[1])
+        assert self.outbox.full == (rows >= self.buffer[0] or self.outbox._bytes >= self.buffer[1])
 
     @invariant()
     def the_time_of_the_last_commit(self) -> None:
@@ -209,8 +222,8 @@ class Listening(RuleBasedStateMachine):
         """Everything arrives in the end."""
         for _ in range(3 * len(self.documents) + 3 * len(self.log) + 1):
             self.receive(5, minding=True)
-            self.delivered += (batch := self.outbox.batch(self.buffer[0], 60))
-            self.outbox.delivered(len(batch))
+            self.done_with(0)
+            self.done_with(len(self.outbox.batch(self.buffer[0], 60)))
             self.the_position_is_that_of_what_was_delivered()
         self.every_document_comes_once_and_in_order()
         assert self.delivered == self.documents
@@ -306,6 +319,35 @@ def test_where_what_was_delivered_was_recorded() -> None:
     assert outbox.delivered(1) == {2000: 0}
     assert outbox.delivered(3) == {2000: 1, 2100: 1}
     assert outbox.delivered(1) == {2100: 2}
+
+
+def test_what_is_not_wanted_is_done_with_when_what_is_before_it_is() -> None:
+    outbox = Outbox(ORIGIN, 100, 10_000)
+    outbox.begin(2000, NOON)
+    for number, document in enumerate([b"", b"a", b"", b"", b"b"]):
+        outbox.add(document, ("7", str(number)))
+    assert len(outbox) == 2
+    assert outbox.delivered(0) == {7: 0}
+    assert outbox.position == Position(1000, 2000, 1)
+    outbox.commit(2050)
+    assert outbox.batch(10, 1000) == [b"a", b"b"]
+    assert outbox.delivered(1) == {7: 3}
+    assert outbox.position == Position(1000, 2000, 4)
+    assert outbox.delivered(1) == {7: 4}
+    assert (outbox.position, len(outbox)) == (Position(2050), 0)
+
+
+def test_a_batch_begins_with_what_is_wanted() -> None:
+    """Even where a whole transaction is before it of which nothing is, and the next one fills all the room."""
+    outbox = Outbox(ORIGIN, 3, 10_000)
+    outbox.begin(2000, NOON)
+    outbox.add(b"", ("1", "1"))
+    outbox.commit(2050)
+    outbox.begin(2100, NOON)
+    for number in range(3):
+        outbox.add(b"x", ("2", str(number)))
+    assert outbox.full
+    assert outbox.batch(10, 1000) == [b"x"] * 3
 
 
 def test_the_oldest_that_waits() -> None:
