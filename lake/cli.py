@@ -6,11 +6,12 @@ from threading import Event
 import click
 import psycopg
 
-from lake.database import reading, sentence
-from lake.errors import Damaged, LakeError, Rejected
+from lake.database import keeping, one, reading, sentence
+from lake.errors import Damaged, LakeError, NotExported, Rejected
 from lake.export import Export, Options
 from lake.layout import FORMATS, printable
 from lake.progress import Bar, progress
+from lake.prune import Keep, Prune
 from lake.rebuild import OPTIONS, Lake, check_empty
 from lake.store import find_store
 from lake.verify import verify
@@ -22,6 +23,8 @@ from loader.database import sentence as loader_sentence
 from loader.errors import LoaderError
 from loader.options import duration
 from loader.stream import Stream
+
+DAY = 86_400.0
 
 
 class Group(click.Group):
@@ -87,6 +90,37 @@ def verify_command(destination: str) -> None:
     click.echo(result.sentence())
     if result.problems:
         raise Damaged
+
+
+@main.command()
+@click.argument("destination")
+@click.option("--keep", type=duration, required=True, help="How long events and outcomes stay, by UTC day: 30d.")
+@click.option("--keep-rejects", type=duration, help="How long lines in quarantine stay.  [default: for ever]")
+@retry_option
+def prune(destination: str, keep: float, keep_rejects: float | None, retry_for: float) -> None:
+    """Remove what is older than --keep from the database, day by day; memberships stay.
+
+    A day's events go when every lake has them and the files of DESTINATION that hold them are whole, its outcomes when its events
+    are gone and every listener has delivered its toggles. What is needed still stays, and who needs it is named. Stopped or killed at
+    any point and run again, the command goes on where it was.
+    """
+    if keep < DAY:
+        raise click.BadParameter("a day at least, such as 30d", param_hint="--keep")
+    with stopping_on_signals() as stopping, progress() as bar, closing(keeping(retry_for, stopping)) as session:
+        pruned = Prune(session, find_store(destination), Keep(keep, keep_rejects, retry_for), stopping, bar).run()
+        for sentence_ in pruned.kept:
+            bar.say(sentence_)
+        bar.say(str(pruned))
+
+
+@main.command()
+@click.argument("destination")
+def forget(destination: str) -> None:
+    """Forget the lake at DESTINATION, so that prune waits for it no longer; its files stay where they are."""
+    with closing(keeping(0, Event())) as session:
+        name = find_store(destination).name
+        if session.run(lambda connection: one(connection, "select lake_forget(%s)", name)) == (False,):
+            raise NotExported
 
 
 @main.command()

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from lake.errors import LakeBusy, LakeError, NotAllowed, NotMigrated, WrongServer
+from lake.errors import KeeperBusy, LakeBusy, LakeError, NotAllowed, NotKeeper, NotMigrated, WrongServer
 from loader.database import Connection, Session
 
-REVISION = "0006"
+REVISION = "0008"
 """The migration that the lake needs; a later one does as well."""
 
 SAME_SERVER = "select from public.segment_settings join pg_control_system() using (system_identifier)"
@@ -28,6 +28,10 @@ LOCK = "select pg_advisory_lock(hashtextextended('pgsegments lake ' || %s, 0))"
 
 LOCK_SECONDS = 3
 """How long an export that was killed may take to be gone from the server."""
+
+KEEPER = "select pg_try_advisory_lock(hashtextextended('pgsegments keeper', 0))"
+
+IS_KEEPER = "select has_function_privilege('segment_prune_events(date)', 'execute')"
 
 HOLDER = """
 with key as (select hashtextextended('pgsegments lake ' || %s, 0) as id)
@@ -55,12 +59,35 @@ def exporting(destination: str, patience: float, stopping: Event) -> Session:
     return Session(patience, stopping, take)
 
 
-def check(connection: Connection) -> None:
-    """Raise unless the database has the lake's tables and the role may use them."""
+def keeping(patience: float, stopping: Event) -> Session:
+    """A session that may remove what has had its time, the only one of the database that does."""
+
+    def take(connection: Connection) -> None:
+        begin(connection)
+        if one(connection, IS_KEEPER) == (False,):
+            raise NotKeeper
+        if one(connection, SAME_SERVER) is None:
+            raise WrongServer
+        if one(connection, KEEPER) == (False,):
+            raise KeeperBusy
+
+    return Session(patience, stopping, take)
+
+
+def begin(connection: Connection) -> None:
+    """Raise unless the database has the lake's tables."""
     connection.execute("set application_name = 'pgsegments lake'")
     connection.execute(PATIENCE)
     try:
         check_migrated(connection)
+    except errors.InsufficientPrivilege:
+        raise NotAllowed from None
+
+
+def check(connection: Connection) -> None:
+    """Raise unless the database has the lake's tables and the role may use them."""
+    begin(connection)
+    try:
         connection.execute("select from lake_destinations limit 0")
     except errors.InsufficientPrivilege:
         raise NotAllowed from None

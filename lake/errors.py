@@ -18,6 +18,18 @@ class NotAllowed(LakeError):
     """The role may not export events: grant segment_lake to it."""
 
 
+class NotKeeper(LakeError):
+    """The role may not remove anything: grant segment_keeper to it."""
+
+
+class KeeperBusy(LakeError):
+    """Another lake prune or lake erase is at work in this database: wait for it, or stop it."""
+
+
+class StillInUse(LakeError):
+    """What is to go is in use, so it stays for now: run the command again, or end who holds it."""
+
+
 class WrongServer(LakeError):
     """This database came from another server, as by a dump, whose transaction ids mean nothing here, so nothing can be exported
     in order: run select segment_adopt_server() as its owner, and export to a new destination."""

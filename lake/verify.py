@@ -14,13 +14,14 @@ from loader.database import Connection
 
 CHUNK = 1 << 20
 
-# Of the batches up to the position: how many events they brought, and how many of them no file has.
+# Of the batches up to the position: how many events they brought, and how many of them no file has. What
+# retention has removed since was there.
 COVERAGE = """
-with position as (select xact_id, batch_id from lake_destinations where destination = %s),
+with position as (select xact_id, batch_id, pruned from lake_destinations where destination = %s),
 has as (select range_agg(batches) as batches from lake_fragments where destination = %s and written_at is not null)
 select
-  coalesce(sum(b.events) filter (where within), 0)::bigint,
-  count(*) filter (where within and not b.batch_id <@ coalesce(has.batches, '{}')),
+  (select pruned from position) + coalesce(sum(b.events) filter (where within), 0)::bigint,
+  count(*) filter (where within and b.events > 0 and not b.batch_id <@ coalesce(has.batches, '{}')),
   coalesce(sum(b.events) filter (where not within), 0)::bigint
 from (
   select b.*, (b.xact_id, b.batch_id) <= (p.xact_id, p.batch_id) as within from segment_batches b cross join position p

@@ -53,7 +53,6 @@ RESTARTS = 3
 BUFFER_BODIES = 8
 """How many bodies of the largest size the outbox may hold."""
 
-WRITTEN = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
 MEASURES = """
 select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, (select count(*) from webhook_dead_letters where slot = %s)
@@ -118,6 +117,8 @@ class Session:
         self.connected = asyncio.Event()
         self.timeline: int | None = None
         self.target = 0
+        self.caught_up: str | None = None
+        """The base once delivery has reached the target."""
         self.lost = False
         self.oldest_of_past: datetime | None = None
         self.renewal = Renewal()
@@ -233,7 +234,7 @@ class Session:
         position = await self._load()
         if position != self.outbox.position:
             self.stream.outbox = self.outbox = self._new_outbox(position)
-        (self.target,) = await self.database.run(lambda c: only(c, WRITTEN))
+        self.caught_up, self.target = await self.database.run(lambda c: only(c, BASE))
         await self._save()  # a commit, so that the log is written beyond the target
         self.connected.set()
 
@@ -278,6 +279,7 @@ class Session:
                 say(Level.WARNING, "the stream is lost; connecting again", error=said)
             self.connected.clear()
             self.renewal.forget()
+            self.caught_up = None
             await self.stream.close()
             try:
                 self.stream = await self._open_again()
@@ -331,15 +333,22 @@ class Session:
             batch = self.outbox.batch(min(self.options.max_documents, self.options.max_buffer), self.delivery.most_bytes)
             if batch:
                 await self.delivery.deliver(batch, self._record)
-            elif self.options.until_caught_up and self.outbox.position.lsn >= self.target and self.cursor.past != "begun":
+            elif self._is_caught_up():
                 break
             elif self.lost:
                 raise SlotLost
             else:
                 self.arrived.clear()
                 await self.arrived.wait()
-        if self._may_save():
+        if self._is_caught_up() and self.caught_up and self._is_ours():
+            self.cursor.base = self.caught_up  # for retention and erasure go by it
+            await self.database.run(lambda c: save_base(c, self.cursor))
+        elif self._may_save():
             await self._save()
+
+    def _is_caught_up(self) -> bool:
+        """Whether all is delivered that there was at the beginning, where that is what is asked for."""
+        return self.options.until_caught_up and self.outbox.position.lsn >= self.target and self.cursor.past != "begun"
 
     async def _gathered(self) -> None:
         """Wait while so much comes in that the next call will be far larger in a moment: many small ones would cost more."""

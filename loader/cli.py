@@ -26,8 +26,8 @@ from loader.follow import Follower, check_followable
 from loader.generate import generate
 from loader.options import FiniteRange, duration, max_future_option, max_line_option, share, timestamp
 from loader.rejects import Selection, exported, find_reject, list_rejects, pages
-from loader.retry import Result, check_retry, retry
-from loader.source import check_readable, expand, is_empty, open_source, printable
+from loader.retry import Result, retry
+from loader.source import check_readable, expand, finish, is_empty, open_source, printable
 from loader.status import status
 from loader.stream import Options, Stream
 from loader.validate import Report, validate
@@ -141,6 +141,8 @@ def load_one(streaming: Stream, name: str, source: str | None, show: "Progress")
         complete = streaming.load(opened)
         if complete and opened.problem:
             raise BadSource(opened.problem)
+        if complete:
+            streaming.ask(lambda connection: finish(connection, opened))
     if not complete:
         show.say("stopped as asked: run the same command again to go on")
     return complete
@@ -311,7 +313,7 @@ def rejects_retry(selection: Selection, max_future: float) -> None:
     when a larger --max-future, another horizon or a newer loader judges otherwise.
     """
     result = Result()
-    with closing(Session(0, Event(), check_retry)) as session:
+    with closing(Session(0, Event())) as session:
         try:
             retry(session, selection, timedelta(seconds=max_future), result)
         finally:

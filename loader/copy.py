@@ -25,11 +25,19 @@ create temporary table if not exists segment_incoming (
 )
 """
 
+HORIZON = "(select coalesce(horizon, '-infinity') from segment_settings)"
+
 NEW = f"""
 insert into segment_events ({COLUMNS})
-select {COLUMNS} from pg_temp.segment_incoming order by ordinal
+select {COLUMNS} from pg_temp.segment_incoming where occurred_at >= {HORIZON} order by ordinal
 on conflict (user_id, occurred_at, event_id) do nothing
 """  # noqa: S608 - constants
+
+EXPIRED = """
+select ordinal, 'The timestamp is older than the horizon, ' || to_char(horizon, 'YYYY-MM-DD"T"HH24:MI:SS+00:00') || '.'
+from pg_temp.segment_incoming join segment_settings on occurred_at < horizon
+"""
+"""The horizon has moved since the loader had asked for it."""
 
 # LIMIT keeps the planner from anything but one look at the key per row: it has no statistics of the temporary table.
 CONFLICTS = """
@@ -75,7 +83,7 @@ class Added(NamedTuple):
 
 
 class MissingPartition(Exception):  # noqa: N818 - raised to be tried again, never shown
-    """A day that the batch needs has no partition (any more)."""
+    """A day that the batch needs has no partition (any more), or is expired."""
 
 
 Adder = Callable[[Connection, Rows], Added]
@@ -105,8 +113,9 @@ def add_carefully(connection: Connection, rows: Rows) -> Added:
     if new == len(rows):
         return Added(new, [])
     reason = "The same event, user and timestamp came before with other content."
-    conflicts = connection.execute(CONFLICTS).fetchall()
-    return Added(new, [rejected(rows[int(str(ordinal))], "conflict", reason) for (ordinal,) in conflicts])
+    conflicts = [rejected(rows[int(str(ordinal))], "conflict", reason) for (ordinal,) in connection.execute(CONFLICTS)]
+    expired = [rejected(rows[int(str(ordinal))], "expired", str(reason)) for ordinal, reason in connection.execute(EXPIRED)]
+    return Added(new, [*conflicts, *expired])
 
 
 def add_halving(connection: Connection, rows: Rows) -> Added:
@@ -142,8 +151,9 @@ def in_trigger(error: psycopg.Error) -> bool:
 
 
 def lacks_partition(error: psycopg.Error) -> bool:
-    """Whether a partition is missing: of outcomes (SG002), or of events (a check that has no name)."""
-    return error.sqlstate == "SG002" or (error.sqlstate == "23514" and error.diag.constraint_name is None)
+    """Whether a partition is missing: of outcomes (SG002), or of events (a check without a name), or takes nothing expired."""
+    unnamed = error.sqlstate == "23514" and error.diag.constraint_name in (None, "segment_events_expired")
+    return error.sqlstate == "SG002" or unnamed
 
 
 class Copier:
@@ -166,6 +176,7 @@ class Copier:
             return self._add_by(connection, rows, add_carefully if self.careful else add_fast)
         except psycopg.Error as error:
             if lacks_partition(error):
+                self.careful = True  # for that finds what is expired
                 raise MissingPartition from error
             raise
 

@@ -20,7 +20,7 @@ from loader.errors import LoaderError, NoDatabase, NotAllowed, NotMigrated, Serv
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
 
-REVISION = "0001"
+REVISION = "0008"
 """The migration that the loader needs; a later one does as well."""
 
 SETTINGS = """

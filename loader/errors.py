@@ -61,7 +61,7 @@ class SourceBusy(LoaderError):
 
 
 class SourceForgotten(LoaderError):
-    """The source's positions were removed while it was being loaded, as segment_reset() does: run the command again."""
+    """What was known of the source was removed while it was being loaded, as segment_reset() does: run the command again."""
 
 
 class NoSuchReject(LoaderError):

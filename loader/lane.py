@@ -11,6 +11,7 @@ from functools import partial
 
 from loader.copy import Copier, Counts, MissingPartition
 from loader.database import Collision, Connection, Session, ensure_partitions
+from loader.errors import SourceForgotten
 from loader.event import Reject
 from loader.rows import Rows
 from loader.source import ADVANCE, Positions, Source, reread_positions
@@ -129,8 +130,8 @@ class Lane:
         with connection.transaction():
             counts = self._copier.write(connection, self._source.name, batch.rows, batch.rejects)
             self._advance(connection, batch.end)
-            if any(counts):
-                connection.execute(COUNT, [*counts, self._source.name])
+            if any(counts) and connection.execute(COUNT, [*counts, self._source.name]).rowcount != 1:
+                raise SourceForgotten
         return counts
 
     def _advance(self, connection: Connection, end: int) -> None:

@@ -10,14 +10,11 @@ from datetime import timedelta
 from functools import partial
 
 from loader.copy import Added, add_halving
-from loader.database import Connection, Session, check, ensure_partitions
+from loader.database import Connection, Session, ensure_partitions
 from loader.event import Invalid, Limits, parse
 from loader.rejects import Rejected, Selection, pages
 from loader.rows import Rows
 from loader.stream import Clock
-
-REVISION = "0005"
-"""The migration that lets rejects leave."""
 
 LOCK = "select pg_advisory_xact_lock(hashtextextended('pgsegments rejects retry', 0))"
 
@@ -105,6 +102,3 @@ def release(connection: Connection, source: str, rows: Rows) -> tuple[Added, int
         connection.execute(COUNT, [added.new, duplicates, leaving, source])
         connection.execute(LEAVE, [leaving])
     return added, duplicates
-
-
-check_retry = partial(check, revision=REVISION)

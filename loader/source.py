@@ -53,8 +53,13 @@ START = """
 insert into segment_sources (source, fingerprint, fingerprint_length) values (%s, %s, %s)
 on conflict (source) do update set
   fingerprint = excluded.fingerprint, fingerprint_length = excluded.fingerprint_length,
-  loaded = 0, duplicates = 0, rejected = 0, first_seen_at = now(), updated_at = now()
+  loaded = 0, duplicates = 0, rejected = 0, first_seen_at = now(), updated_at = now(), finished_at = null
 """
+
+BEGUN = "update segment_sources set finished_at = null where source = %s"
+"""Retention forgets none that is being read."""
+
+FINISHED = "update segment_sources set finished_at = now() where source = %s"
 
 START_POSITIONS = """
 insert into segment_source_positions (source, bucket, position) select %s, bucket, 0 from generate_series(0, 15) bucket
@@ -351,6 +356,12 @@ def resume(connection: Connection, source: Source) -> str:
     if source.start >= source.end:
         return f"{source.name} was loaded already, nothing to do"
     return f"going on with {source.name} at byte {source.start:,}"
+
+
+def finish(connection: Connection, source: Source) -> None:
+    """Record that the file was read to its end, so that retention may forget it together with its events."""
+    if source.seekable:
+        connection.execute(FINISHED, [source.name])
 
 
 def reread_last_line(connection: Connection, source: Source, positions: Positions) -> Positions:

@@ -20,7 +20,7 @@ from loader.event import Limits, Reject
 from loader.lane import Lane
 from loader.ndjson import Block, Lines, decode
 from loader.rows import Rows
-from loader.source import BUCKETS, Source, lock, resume, unlock
+from loader.source import BEGUN, BUCKETS, Source, lock, resume, unlock
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 LIMITS_SECONDS = 10.0
@@ -112,6 +112,7 @@ class Stream:
 
         self._control.run(lambda connection: lock(connection, source))
         self._control.on_connect = relock
+        self.ask(lambda connection: connection.execute(BEGUN, [source.name]))
         return self.ask(lambda connection: enter(connection, source))
 
     def ask(self, work: Callable[[Connection], Result]) -> Result:

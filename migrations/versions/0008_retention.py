@@ -1,4 +1,4 @@
-"""The role that removes what has had its time, and what it may."""
+"""Retention: what has had its time goes, through functions that see to it that nothing is lost."""
 
 from alembic import op
 
@@ -9,7 +9,18 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-OBJECTS: tuple[str, ...] = ()
+OBJECTS = (
+    "retention_columns_v01",
+    "segment_move_horizon_v01",
+    "segment_day_batches_v01",
+    "segment_prunable_days_v01",
+    "segment_prune_events_v01",
+    "segment_prune_outcomes_v01",
+    "segment_prune_rest_v01",
+    "lake_forget_v01",
+    "segment_ensure_partitions_v02",
+    "segment_reset_v03",
+)
 
 
 def upgrade() -> None:
@@ -17,11 +28,16 @@ def upgrade() -> None:
     create("keeper_role_v01")
     op.execute("set local role segment_owner")
     for name in OBJECTS:
-        create(f"{name}_v01")
+        create(name)
     op.execute("reset role")
 
 
 def downgrade() -> None:
-    """Drop what was made; the role stays, without rights in this database."""
-    refuse_if_others_depend("segment_%")
+    """Drop what was made, and put the older functions back; the role stays, without rights in this database."""
+    refuse_if_others_depend("lake_%")
     drop("retention_v01")
+    op.execute("set local role segment_owner")
+    op.execute("drop function segment_ensure_partitions(date, date)")
+    create("segment_ensure_partitions_v01")
+    create("segment_reset_v02")
+    op.execute("reset role")

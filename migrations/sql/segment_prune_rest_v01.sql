@@ -1,0 +1,34 @@
+-- A file's events were recorded before it was finished, so they are gone when nothing recorded before that is left.
+create function segment_prune_sources() returns bigint
+language plpgsql security definer set search_path = public, pg_temp
+as $$
+declare
+  gone text[];
+begin
+  with gone_sources as (
+    delete from segment_sources s
+    where s.finished_at < coalesce((select min(b.recorded_at) from segment_batches b where b.events > 0), 'infinity')
+      and exists (select from segment_settings where horizon is not null)
+    returning s.source
+  )
+  select array_agg(source) into gone from gone_sources;
+  delete from segment_source_positions p where p.source = any (gone);
+  return coalesce(cardinality(gone), 0);
+end $$;
+
+create function segment_prune_rejects(until timestamptz) returns bigint
+language plpgsql security definer set search_path = public, pg_temp
+as $$
+declare
+  removed bigint;
+begin
+  delete from segment_rejects r where r.rejected_at < until;
+  get diagnostics removed = row_count;
+  return removed;
+end $$;
+
+revoke execute on function segment_prune_sources(), segment_prune_rejects(timestamptz) from public;
+grant execute on function segment_prune_sources(), segment_prune_rejects(timestamptz) to segment_keeper;
+
+comment on function segment_prune_sources() is 'Forgets the files that were read to their end and whose events retention has removed; returns how many.';
+comment on function segment_prune_rejects(timestamptz) is 'Removes the rejects from before that time; returns how many.';
