@@ -101,8 +101,8 @@ def prune(destination: str, keep: float, keep_rejects: float | None, retry_for: 
     """Remove what is older than --keep from the database, day by day; memberships stay.
 
     A day's events go when every lake has them and the files of DESTINATION that hold them are whole, its outcomes when its events
-    are gone and every listener has delivered its toggles. What is needed still stays, and who needs it is named. Stopped or killed at
-    any point and run again, the command goes on where it was.
+    are gone and every listener has delivered its toggles. What is needed still stays, and who needs it is named. Stopped or
+    killed at any point and run again, the command goes on where it was.
     """
     if keep < DAY:
         raise click.BadParameter("a day at least, such as 30d", param_hint="--keep")

@@ -158,7 +158,7 @@ class Prune:
     def _verify(self, day: date | None) -> None:
         """Raise Damaged unless the lake's files that have the day's events are as they were written."""
         paths = [path for (path,) in self.session.run(lambda c: c.execute(FILES, [self.store.name, day]).fetchall())]
-        sizes = self.store.sizes() if set(paths) - self._verified else {}  # type: ignore[arg-type]
+        sizes = self.store.sizes() if set(paths) - self._verified else {}
         for path in map(str, paths):
             if path in self._verified:
                 continue

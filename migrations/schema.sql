@@ -1,3 +1,17 @@
+CREATE FUNCTION public.lake_forget(lake text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  delete from lake_fragments f where f.destination = lake;
+  delete from lake_destinations d where d.destination = lake;
+  return found;
+end $$;
+
+ALTER FUNCTION public.lake_forget(lake text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.lake_forget(lake text) IS 'Forgets a lake, whose files stay where they are, so that retention waits for it no longer; false: it is not known.';
+
 CREATE FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -85,6 +99,33 @@ ALTER FUNCTION public.segment_current_batch() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_current_batch() IS 'The batch that the running statement''s events belong to.';
 
+CREATE FUNCTION public.segment_day_batches(day date) RETURNS int8multirange
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  found_batches int8multirange;
+begin
+  execute format(
+    'select range_agg(int8range(batch_id, batch_id, ''[]'')) from (select distinct batch_id from %I) b',
+    segment_day_partition('segment_events', day)
+  ) into found_batches;
+  return coalesce(found_batches, '{}');
+end $$;
+
+ALTER FUNCTION public.segment_day_batches(day date) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_day_batches(day date) IS 'The batches that have events of this UTC day; null: of the time before the first day.';
+
+CREATE FUNCTION public.segment_day_partition(parent text, day date) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$ select coalesce(parent || '_' || to_char(day, 'YYYYMMDD'), parent || '_older') $$;
+
+ALTER FUNCTION public.segment_day_partition(parent text, day date) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_day_partition(parent text, day date) IS 'The name of the day''s partition; null: that of everything before the first day.';
+
 CREATE FUNCTION public.segment_end_batch() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -125,7 +166,7 @@ CREATE FUNCTION public.segment_ensure_partitions(first_day date, last_day date) 
     AS $$
 #variable_conflict use_variable
 declare
-  since constant date := greatest(first_day, (select s.first_day from segment_settings s));
+  since constant date := (select greatest(first_day, s.first_day, s.horizon::date) from segment_settings s);
   needed record;
 begin
   if first_day is null or last_day is null or last_day > '9999-12-31' or last_day - since > 1000 then
@@ -155,7 +196,7 @@ end $$;
 
 ALTER FUNCTION public.segment_ensure_partitions(first_day date, last_day date) OWNER TO segment_owner;
 
-COMMENT ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) IS 'Makes the partitions for events of these UTC days, both included, and for outcomes of today and tomorrow, where they are missing. The loader calls it; who loads by plain SQL alone calls it daily.';
+COMMENT ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) IS 'Makes the partitions for events of these UTC days, both included, but for those before the horizon, and for outcomes of today and tomorrow, where they are missing. The loader calls it; who loads by plain SQL alone calls it daily.';
 
 CREATE FUNCTION public.segment_events_begin_batch() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -182,6 +223,194 @@ end $$;
 ALTER FUNCTION public.segment_events_end_batch() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_events_end_batch() IS 'Trigger: ends and reduces the batch with the owner''s rights.';
+
+CREATE FUNCTION public.segment_move_horizon(until date) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET lock_timeout TO '1s'
+    AS $$
+begin
+  if until is null or until >= current_date then
+    raise exception 'The horizon cannot be moved to %: events of today and of what is to come are always taken.', until
+      using errcode = 'SG005',
+            hint = 'Keep a day at least.';
+  end if;
+  if until::timestamptz <= (select horizon from segment_settings) then
+    return;
+  end if;
+
+  lock table segment_events_older in access exclusive mode;
+  update segment_settings set horizon = until;
+  alter table segment_events_older drop constraint if exists segment_events_expired;
+  execute format(
+    'alter table segment_events_older add constraint segment_events_expired check (occurred_at >= %L) not valid', until::timestamptz
+  );
+  comment on constraint segment_events_expired on segment_events_older is 'Events older than the horizon are refused.';
+end $$;
+
+ALTER FUNCTION public.segment_move_horizon(until date) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_move_horizon(until date) IS 'From now on events from before this UTC day are refused as expired. The horizon is never moved back.';
+
+CREATE FUNCTION public.segment_prunable_days(parent text, until date) RETURNS SETOF date
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+  select to_date(right(c.relname, 8), 'YYYYMMDD') as day
+  from pg_inherits i
+  join pg_class c on c.oid = i.inhrelid
+  where i.inhparent = parent::regclass and c.relname ~ '_[0-9]{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < until
+  order by 1
+$_$;
+
+ALTER FUNCTION public.segment_prunable_days(parent text, until date) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_prunable_days(parent text, until date) IS 'The UTC days before this one that have a partition of segment_events or segment_outcomes, the oldest first.';
+
+CREATE FUNCTION public.segment_prune_events(day date) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET lock_timeout TO '1s'
+    SET jit TO 'off'
+    AS $_$
+declare
+  partition constant text := segment_day_partition('segment_events', day);
+  until constant timestamptz := (select horizon from segment_settings);
+  whole constant boolean := until >= coalesce(day + 1, (select first_day from segment_settings))::timestamptz;
+  last_xact xid8;
+  last_batch bigint;
+  batches bigint[];
+  counts bigint[];
+  total bigint;
+begin
+  perform segment_require_read_committed();
+  if until is null or not (whole or day is null) then
+    raise exception 'The events of % are not expired.', day using errcode = 'SG005', hint = 'Move the horizon first.';
+  end if;
+  select d.xact_id, d.batch_id into last_xact, last_batch from lake_destinations d order by d.xact_id, d.batch_id limit 1;
+  if not found then
+    raise exception 'No lake has these events.' using errcode = 'SG006', hint = 'Run lake export first.';
+  end if;
+
+  perform segment_require_exported(partition, until, last_xact, last_batch);
+  execute format(
+    'select array_agg(batch_id), array_agg(n), coalesce(sum(n), 0) from (
+      select batch_id, count(*) as n from %I where occurred_at < $1 group by batch_id
+    ) c', partition
+  ) into batches, counts, total using until;
+  update segment_batches b set events = b.events - c.n from unnest(batches, counts) c (batch_id, n) where b.batch_id = c.batch_id;
+  if total > 0 then
+    update lake_destinations set pruned = pruned + total;
+  end if;
+
+  if day is not null then
+    lock table only segment_events in access exclusive mode;
+  end if;
+  execute format('lock table %I in access exclusive mode', partition);
+  perform segment_require_exported(partition, until, last_xact, last_batch);
+  perform set_config('segment.erasing', 'on', true);
+  if day is not null then
+    execute format('drop table %I', partition);
+  elsif whole then
+    execute format('truncate %I', partition);
+  else
+    execute format('delete from %I where occurred_at < $1', partition) using until;
+  end if;
+  perform set_config('segment.erasing', 'off', true);
+  return total;
+end $_$;
+
+ALTER FUNCTION public.segment_prune_events(day date) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_prune_events(day date) IS 'Removes the expired events of this UTC day (null: of the time before the first day) with their partition, if every lake has them; returns how many. Raises SG006 where one has not, lock_not_available where they are in use.';
+
+CREATE FUNCTION public.segment_prune_outcomes(day date, OUT outcomes bigint, OUT batches bigint) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET lock_timeout TO '1s'
+    SET jit TO 'off'
+    AS $$
+declare
+  partition constant text := segment_day_partition('segment_outcomes', day);
+  slots text;
+begin
+  perform segment_require_read_committed();
+  if day >= current_date or day > (select min(d) from segment_prunable_days('segment_outcomes', current_date) d) then
+    raise exception 'Outcomes of % are not the oldest.', day using errcode = 'SG005', hint = 'Days go in their order.';
+  end if;
+
+  lock table only segment_outcomes in access exclusive mode;
+  if exists (select from segment_batches b where b.recorded_at >= day and b.recorded_at < day + 1 and b.events > 0) then
+    outcomes := null;
+    batches := null;
+    return;
+  end if;
+  select string_agg(c.slot, ', ' order by c.slot) into slots
+  from webhook_cursors c
+  where exists (
+    select from segment_batches b
+    where b.recorded_at >= day and b.recorded_at < day + 1 and b.outcomes > 0
+      and pg_visible_in_snapshot(b.xact_id, c.base) is not true
+  );
+  if slots is not null then
+    raise exception 'The listener of the slot % has not delivered all toggles of that day, or not said so yet.', slots
+      using errcode = 'SG006',
+            hint = 'Run it, or, if that webhook is given up, listener drop.';
+  end if;
+
+  execute format('select count(*) from %I', partition) into outcomes;
+  execute format('lock table %I in access exclusive mode', partition);
+  perform set_config('segment.erasing', 'on', true);
+  execute format('drop table %I', partition);
+  delete from segment_batches b where b.recorded_at >= day and b.recorded_at < day + 1;
+  get diagnostics batches = row_count;
+  perform set_config('segment.erasing', 'off', true);
+end $$;
+
+ALTER FUNCTION public.segment_prune_outcomes(day date, OUT outcomes bigint, OUT batches bigint) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_prune_outcomes(day date, OUT outcomes bigint, OUT batches bigint) IS 'Removes the outcomes that were recorded on this UTC day with their partition, and its batches, if their events are gone; returns how many, nulls where events of them are kept. Raises SG006 where a listener has not delivered them, lock_not_available where they are in use.';
+
+CREATE FUNCTION public.segment_prune_rejects(until timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  removed bigint;
+begin
+  delete from segment_rejects r where r.rejected_at < until;
+  get diagnostics removed = row_count;
+  return removed;
+end $$;
+
+ALTER FUNCTION public.segment_prune_rejects(until timestamp with time zone) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_prune_rejects(until timestamp with time zone) IS 'Removes the rejects from before that time; returns how many.';
+
+CREATE FUNCTION public.segment_prune_sources() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  gone text[];
+begin
+  with gone_sources as (
+    delete from segment_sources s
+    where s.finished_at < coalesce((select min(b.recorded_at) from segment_batches b where b.events > 0), 'infinity')
+      and exists (select from segment_settings where horizon is not null)
+    returning s.source
+  )
+  select array_agg(source) into gone from gone_sources;
+  delete from segment_source_positions p where p.source = any (gone);
+  return coalesce(cardinality(gone), 0);
+end $$;
+
+ALTER FUNCTION public.segment_prune_sources() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_prune_sources() IS 'Forgets the files that were read to their end and whose events retention has removed; returns how many.';
 
 CREATE FUNCTION public.segment_reduce() RETURNS void
     LANGUAGE plpgsql
@@ -387,6 +616,47 @@ ALTER FUNCTION public.segment_refuse_change() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_refuse_change() IS 'Trigger: refuses the statement, except within a function that may erase.';
 
+CREATE FUNCTION public.segment_require_exported(partition text, until timestamp with time zone, last_xact xid8, last_batch bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+declare
+  missing bigint;
+  lakes text;
+begin
+  execute format(
+    'select count(*) from segment_batches b
+    where (b.xact_id, b.batch_id) > ($1, $2) and exists (select from %I e where e.batch_id = b.batch_id and e.occurred_at < $3)', partition
+  ) into missing using last_xact, last_batch, until;
+  if missing > 0 then
+    select string_agg(d.destination, ', ' order by d.destination) into lakes
+    from lake_destinations d where (d.xact_id, d.batch_id) = (last_xact, last_batch);
+    raise exception 'Events of % batches are not in the lake % yet.', missing, lakes
+      using errcode = 'SG006',
+            hint = 'Run lake export, or, if that lake is given up, lake forget.';
+  end if;
+end $_$;
+
+ALTER FUNCTION public.segment_require_exported(partition text, until timestamp with time zone, last_xact xid8, last_batch bigint) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_require_exported(partition text, until timestamp with time zone, last_xact xid8, last_batch bigint) IS 'Raises where a partition has expired events of batches beyond a lake''s position.';
+
+CREATE FUNCTION public.segment_require_read_committed() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'What may go is looked at again under a lock, which a transaction that is % cannot.', current_setting('transaction_isolation')
+      using errcode = 'SG007',
+            hint = 'Call it in a transaction that is read committed.';
+  end if;
+end $$;
+
+ALTER FUNCTION public.segment_require_read_committed() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_require_read_committed() IS 'Raises unless each statement of the transaction sees what was committed before it.';
+
 CREATE FUNCTION public.segment_reset() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -398,6 +668,7 @@ begin
     lake_destinations, lake_fragments;
   perform set_config('segment.erasing', 'off', true);
   update segment_settings set horizon = null;
+  alter table segment_events_older drop constraint if exists segment_events_expired;
 end $$;
 
 ALTER FUNCTION public.segment_reset() OWNER TO segment_owner;
@@ -414,6 +685,7 @@ CREATE TABLE public.lake_destinations (
     until_batch_id bigint,
     made_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    pruned bigint DEFAULT 0 NOT NULL,
     CONSTRAINT lake_destinations_format CHECK ((format = ANY (ARRAY['jsonl.gz'::text, 'parquet'::text]))),
     CONSTRAINT lake_destinations_until CHECK (((until_xact_id IS NULL) = (until_batch_id IS NULL)))
 );
@@ -439,6 +711,8 @@ COMMENT ON COLUMN public.lake_destinations.until_batch_id IS 'The last batch in 
 COMMENT ON COLUMN public.lake_destinations.made_at IS 'When the first export to it began.';
 
 COMMENT ON COLUMN public.lake_destinations.updated_at IS 'When this row was last written.';
+
+COMMENT ON COLUMN public.lake_destinations.pruned IS 'How many events the lake has that retention has since removed from the tables.';
 
 CREATE TABLE public.lake_fragments (
     destination text NOT NULL COLLATE pg_catalog."C",
@@ -552,9 +826,9 @@ COMMENT ON COLUMN public.segment_batches.first_seq IS 'The least seq of its even
 
 COMMENT ON COLUMN public.segment_batches.last_seq IS 'The greatest seq of its events.';
 
-COMMENT ON COLUMN public.segment_batches.events IS 'How many events it has in segment_events.';
+COMMENT ON COLUMN public.segment_batches.events IS 'How many events it has in segment_events; retention, which removes days of events, makes it less.';
 
-COMMENT ON COLUMN public.segment_batches.outcomes IS 'How many of them have a row in segment_outcomes; the others are repeats.';
+COMMENT ON COLUMN public.segment_batches.outcomes IS 'How many of them had a row in segment_outcomes when it was reduced; the others were repeats.';
 
 CREATE SEQUENCE public.segment_event_seq
     START WITH 1
@@ -880,7 +1154,8 @@ CREATE TABLE public.segment_sources (
     duplicates bigint DEFAULT 0 NOT NULL,
     rejected bigint DEFAULT 0 NOT NULL,
     first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone
 );
 
 ALTER TABLE public.segment_sources OWNER TO segment_owner;
@@ -902,6 +1177,8 @@ COMMENT ON COLUMN public.segment_sources.rejected IS 'Lines that went to segment
 COMMENT ON COLUMN public.segment_sources.first_seen_at IS 'When it was first seen; since then, or since the file was replaced, the counts run.';
 
 COMMENT ON COLUMN public.segment_sources.updated_at IS 'When a batch of it was last committed.';
+
+COMMENT ON COLUMN public.segment_sources.finished_at IS 'When the file had been read to its end; null: it is being read, is followed, or is a stream, which has no end that is known.';
 
 CREATE VIEW public.segment_toggles AS
  SELECT user_id,
@@ -1158,6 +1435,10 @@ GRANT USAGE ON SCHEMA public TO segment_listener;
 GRANT USAGE ON SCHEMA public TO segment_reader;
 GRANT ALL ON SCHEMA public TO segment_dbt;
 GRANT USAGE ON SCHEMA public TO segment_lake;
+GRANT USAGE ON SCHEMA public TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.lake_forget(lake text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.lake_forget(lake text) TO segment_keeper;
 
 REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
 
@@ -1168,6 +1449,11 @@ REVOKE ALL ON FUNCTION public.segment_begin_batch() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.segment_current_batch() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.segment_current_batch() TO segment_loader;
 
+REVOKE ALL ON FUNCTION public.segment_day_batches(day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_day_batches(day date) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_day_partition(parent text, day date) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.segment_end_batch() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) FROM PUBLIC;
@@ -1177,22 +1463,47 @@ REVOKE ALL ON FUNCTION public.segment_events_begin_batch() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_events_end_batch() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.segment_move_horizon(until date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_move_horizon(until date) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_prunable_days(parent text, until date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_prunable_days(parent text, until date) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_prune_events(day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_prune_events(day date) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_prune_outcomes(day date, OUT outcomes bigint, OUT batches bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_prune_outcomes(day date, OUT outcomes bigint, OUT batches bigint) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_prune_rejects(until timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_prune_rejects(until timestamp with time zone) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_prune_sources() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_prune_sources() TO segment_keeper;
+
 REVOKE ALL ON FUNCTION public.segment_reduce() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_require_exported(partition text, until timestamp with time zone, last_xact xid8, last_batch bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_require_read_committed() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_reset() FROM PUBLIC;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.lake_destinations TO segment_lake;
 GRANT SELECT ON TABLE public.lake_destinations TO segment_reader;
+GRANT SELECT ON TABLE public.lake_destinations TO segment_keeper;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.lake_fragments TO segment_lake;
 GRANT SELECT ON TABLE public.lake_fragments TO segment_reader;
+GRANT SELECT ON TABLE public.lake_fragments TO segment_keeper;
 
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_loader;
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_listener;
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_reader;
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_lake;
+GRANT SELECT ON TABLE public.segment_alembic_version TO segment_keeper;
 
 GRANT SELECT ON TABLE public.segment_batches TO segment_listener;
 GRANT SELECT ON TABLE public.segment_batches TO segment_reader;
@@ -1244,6 +1555,7 @@ GRANT SELECT ON TABLE public.segment_settings TO segment_listener;
 GRANT SELECT ON TABLE public.segment_settings TO segment_reader;
 GRANT SELECT ON TABLE public.segment_settings TO segment_dbt;
 GRANT SELECT ON TABLE public.segment_settings TO segment_lake;
+GRANT SELECT ON TABLE public.segment_settings TO segment_keeper;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.segment_source_positions TO segment_loader;
 GRANT SELECT ON TABLE public.segment_source_positions TO segment_reader;

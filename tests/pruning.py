@@ -44,9 +44,9 @@ def age(database: Database) -> None:
         connection.execute(AGE.encode())
 
 
-def ago(days: int, number: int, user: str = "u", **more: bool) -> Event:
+def ago(days: int, number: int, user: str = "u", *, remove: bool = False) -> Event:
     """An event at noon, so many UTC days ago."""
-    return make(days * 1000 + number, user, seconds=(0.5 - days) * 86_400, **more)
+    return make(days * 1000 + number, user, seconds=(0.5 - days) * 86_400, remove=remove)
 
 
 def day(days_ago: int) -> date:

@@ -1,5 +1,5 @@
--- A row for each member whose period is not open, and each open period without its member. Where the horizon has passed the period's
--- beginning, its outcome may be gone.
+-- A row for each member whose period is not open, and each open period without its member. Where retention has removed a period's
+-- beginning, it begins at the horizon.
 select user_id, vendor, segment_name, m.last, h.valid_from
 from (
   select *
@@ -13,5 +13,5 @@ full join (
 ) h using (user_id, vendor, segment_name)
 where
   m.last is null
-  or h.valid_from > m.last
-  or (h.valid_from is null and (select horizon from {{ source('segments', 'segment_settings') }}) is null)
+  or h.valid_from is null
+  or h.valid_from > greatest(m.last, (select horizon from {{ source('segments', 'segment_settings') }}))

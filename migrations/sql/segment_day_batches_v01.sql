@@ -12,7 +12,7 @@ begin
 end $$;
 
 create function segment_day_partition(parent text, day date) returns text
-language sql immutable
+language sql immutable set search_path = public, pg_temp
 as $$ select coalesce(parent || '_' || to_char(day, 'YYYYMMDD'), parent || '_older') $$;
 
 revoke execute on function segment_day_batches(date), segment_day_partition(text, date) from public;

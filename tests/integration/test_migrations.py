@@ -135,7 +135,7 @@ def test_the_webhooks_tables_come_and_go_beside_the_data(empty_database: Databas
 def test_the_lakes_tables_come_and_go_beside_the_data(empty_database: Database) -> None:
     migrate(empty_database.environment, "upgrade", "0003")
     before = empty_database.fetch(OURS)
-    assert empty_database.loader("stream", input=ndjson([make(1), make(2)])).returncode == 0
+    commit(empty_database, [make(1), make(2)])
     for _ in range(2):
         migrate(empty_database.environment, "upgrade", "0004")
         assert len(set(empty_database.fetch(OURS)) - set(before)) == 7, "two tables, four indexes, the role's grants"
@@ -156,7 +156,7 @@ def test_reset_forgets_lakes_and_comes_back_as_it_was(empty_database: Database) 
     for _ in range(2):
         up = migrate(empty_database.environment, "upgrade", "0006")
         assert up.returncode == 0, up.stderr
-        assert empty_database.loader("stream", input=ndjson([make(1)])).returncode == 0
+        commit(empty_database, [make(1)])
         empty_database.execute(LAKE)
         empty_database.execute("set role segment_owner; select segment_reset()")
         for table in ("segment_events", "lake_destinations", "lake_fragments"):

@@ -74,9 +74,9 @@ def test_outcomes_go_once_delivered_and_without_events(database: Database, tmp_p
         said = pruned(database, tmp_path)
         assert "8 outcomes of 4 days, 4 batches" in said
         assert kept_days(database, "segment_outcomes") == kept_days(database, "segment_events") == [0, 20]
-        load(database, input=ndjson([make(1, seconds=1, remove=False), make(2, seconds=2, remove=True)]))
+        load(database, input=ndjson([make(1, "new"), make(2, "new", remove=True)]))
         catch_up(database, receiver)
-        assert len(receiver.received()) == toggles + 2 - (toggles % 2)
+        assert len(receiver.received()) == toggles + 1
         listen(database, "drop")
     export(database, tmp_path)
     done = run(database, "verify", tmp_path)
@@ -97,7 +97,6 @@ def test_what_is_not_delivered_stays_and_says_whose(database: Database, tmp_path
         assert f"kept the outcomes of {day(39)} and later: The listener of the slot {database.name} has not delivered" in said
         assert [found for found in kept_days(database, "segment_outcomes") if found] == [39]
         catch_up(database, receiver)
-        assert len(receiver.received()) == 2
         listen(database, "drop")
     pruned(database, tmp_path)
     assert [found for found in kept_days(database, "segment_outcomes") if found] == []

@@ -93,6 +93,22 @@ DENIED = {
         "truncate lake_fragments",
         "select segment_adopt_server()",
     ],
+    "segment_keeper": [
+        ADD,
+        "select * from segment_events",
+        "select * from segment_memberships",
+        "delete from segment_events",
+        "delete from segment_batches",
+        f"drop table {PARTITION}",
+        "delete from segment_rejects",
+        "delete from segment_sources",
+        "delete from lake_destinations",
+        "update segment_settings set horizon = now()",
+        "select segment_reset()",
+        "select segment_add_partition('segment_events', 'x', 'minvalue', 'maxvalue')",
+        "select segment_adopt_server()",
+        "set role segment_owner",
+    ],
     "segment_reader": [
         ADD,
         "update segment_memberships set member = true",
@@ -116,7 +132,21 @@ DENIED = {
     ],
 }
 
+PRUNING = [
+    "select segment_move_horizon(current_date - 30)",
+    "select segment_day_batches(null)",
+    "select segment_prunable_days('segment_events', current_date)",
+    "select segment_prune_sources()",
+    "select segment_prune_rejects(now())",
+    "select lake_forget('d')",
+]
+
+for role in DENIED:
+    if role != "segment_keeper":
+        DENIED[role] += [*PRUNING, "select segment_prune_events(null)", "select segment_prune_outcomes(current_date)"]
+
 DENIED["segment_dbt"] = [
+    *PRUNING,
     ADD,
     f"select * from {PARTITION}",
     "update segment_memberships set member = true",
@@ -150,6 +180,7 @@ SEEN = {
         *("segment_alembic_version", "webhook_cursors", "webhook_delivered", "webhook_dead_letters"),
         *("lake_destinations", "lake_fragments"),
     ),
+    "segment_keeper": ("segment_settings", "segment_alembic_version", "lake_destinations", "lake_fragments"),
     "segment_lake": (
         *("segment_events", "segment_batches", "segment_settings", "segment_alembic_version", "lake_destinations"),
         "lake_fragments",
@@ -181,6 +212,7 @@ ALLOWED = {
     "segment_listener": SEEING["segment_listener"] + LISTENING,
     "segment_reader": SEEING["segment_reader"],
     "segment_lake": SEEING["segment_lake"] + EXPORTING,
+    "segment_keeper": SEEING["segment_keeper"] + PRUNING,
     "segment_loader": [
         ADD,
         "select segment_ensure_partitions(current_date, current_date + 1)",
