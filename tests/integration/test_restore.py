@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.events import arrived, check_against_fold
 from tests.exporting import check_equal, export, files, here
 from tests.exporting import running as exporting
 from tests.listening import LISTENER, catch_up, expected, identity, listen, listening
-from tests.loading import assert_one_sentence, documents, ends, execute, load, newest, sample, wait_until, write
+from tests.loading import assert_one_sentence, documents, ends, events, execute, load, newest, sample, wait_until, write
 from tests.loading import running as loading
 from tests.toggling import Gate, by_key, commit, flips
 
@@ -69,11 +70,20 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def another_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on which nothing was ever migrated, of the newest version."""
-    server = Server(tmp_path_factory.mktemp("new") / "pg", installations()[VERSIONS[0]], shared_buffers=64, die_with_parent=True)
+    """A server to restore to, of the newest version."""
+    with new_server(tmp_path_factory.mktemp("new") / "pg") as server:
+        yield server
+
+
+@contextmanager
+def new_server(home: Path) -> Iterator[Server]:
+    """A server on which nothing was ever migrated."""
+    server = Server(home, installations()[VERSIONS[0]], shared_buffers=64, die_with_parent=True)
     server.start()
-    yield server
-    server.remove()
+    try:
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture
@@ -86,20 +96,21 @@ def restored(database: Database, another_server: Server) -> Iterator[Database]:
     another_server.drop_database(database.name)
 
 
-def dump(database: Database, restored: Database, folder: Path) -> None:
-    """Take a dump by README's command, with the new server's program."""
-    run(RESTORE[0], restored, folder, database.server.environment(database.name))
+def dump(database: Database, folder: Path) -> None:
+    """Take a dump by README's command, with the old server's program."""
+    run(RESTORE[0], database.server, folder, database.name)
 
 
 def restore(restored: Database, folder: Path, lines: list[str] = RESTORE[1:]) -> None:
     """Restore it by README's commands."""
     for line in lines:
         command = line.replace("restored", restored.name).replace("migrations/sql", str(ROLES.parent))
-        run(command, restored, folder, restored.server.environment())
+        run(command, restored.server, folder)
 
 
-def run(command: str, restored: Database, folder: Path, environment: dict[str, str]) -> None:
-    where = environment | {"PATH": f"{restored.server.bin}:/usr/bin:/bin"}
+def run(command: str, server: Server, folder: Path, database: str = "postgres", user: str = "postgres") -> None:
+    """Run a command line on a server, with its programs."""
+    where = server.environment(database) | {"PGUSER": user, "PATH": f"{server.bin}:/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=where, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -110,17 +121,31 @@ def described(database: Database) -> list[tuple[object, ...]]:
 
 
 @newest
-def test_what_is_restored_is_as_migrated(database: Database, restored: Database, tmp_path: Path) -> None:
+def test_what_is_restored_is_as_migrated(empty_database: Database, tmp_path: Path) -> None:
     """And roles.sql makes the roles that the migrations make, on a server that has none."""
-    assert restored.server.connect("postgres").execute("select from pg_roles where rolname like 'segment%'").fetchall() == []
-    dump(database, restored, tmp_path)
-    restore(restored, tmp_path)
-    restore(restored, tmp_path, [RESTORE[2]])  # idempotent
-    assert described(restored) == described(database)
-    assert restored.fetch(ROLES_AS_MADE) == database.fetch(ROLES_AS_MADE)
-    assert restored.fetch(DEFINED_BY_SUPERUSERS) == []
-    commit(restored, flips(40))
-    check_against_fold(restored)
+    migrate(empty_database.environment)
+    with new_server(tmp_path / "pg") as server:
+        restored = Database(server, "restored")
+        dump(empty_database, tmp_path)
+        restore(restored, tmp_path)
+        restore(restored, tmp_path, [RESTORE[2]])  # idempotent
+        assert described(restored) == described(empty_database)
+        assert restored.fetch(ROLES_AS_MADE) == empty_database.fetch(ROLES_AS_MADE)
+        assert restored.fetch(DEFINED_BY_SUPERUSERS) == []
+        commit(restored, flips(40))
+        check_against_fold(restored)
+
+
+def test_roles_made_by_who_may_create_them(tmp_path: Path) -> None:
+    """No superuser: it can become the owner afterwards, and hands on what it may."""
+    with new_server(tmp_path / "pg") as server:
+        database = Database(server, "restored")
+        execute(Database(server, "postgres"), "create role app_admin login createrole createdb")
+        for line in RESTORE[1:3]:
+            run(line.replace("migrations/sql", str(ROLES.parent)), server, tmp_path, "postgres", "app_admin")
+        owns = "select pg_has_role('app_admin', oid, 'usage') from pg_roles where rolname in ('segment_owner', 'segment_dbt')"
+        assert database.fetch(owns) == [(True,), (True,)]
+        assert database.fetch("select rolreplication from pg_roles where rolname = 'segment_listener'") == [(False,)]
 
 
 def kill_within_a_batch(database: Database, receiver: Receiver) -> None:
@@ -155,7 +180,7 @@ def half_way(database: Database, receiver: Receiver, folder: Path, monkeypatch: 
 
 
 def go_on(database: Database, receiver: Receiver, folder: Path, *options: str) -> None:
-    """Load the file again and more, deliver, export; assert that each toggle came once in all, and each event is exported once."""
+    """Load the file again and more, deliver, export; assert that each toggle came once, and each event is exported once."""
     assert load(database, write(folder / "again.ndjson", documents(sample(300, 12)))) == (0, 300, 0)
     commit(database, flips(100, first=10_000_300))
     receiver.answer = Gate()
@@ -179,7 +204,7 @@ def test_exactly_once_over_both_lives(
     """From the oldest and the newest version; the old server is refused by the lake from then on."""
     with Receiver(keep=True) as receiver:
         half_way(database, receiver, tmp_path, monkeypatch)
-        dump(database, restored, tmp_path)
+        dump(database, tmp_path)
         restore(restored, tmp_path, RESTORE[1:-1])
         for done in (
             restored.loader("stream", input="", PGUSER="segment_loader"),
@@ -205,7 +230,7 @@ def test_the_cut_that_was_announced_is_in_place_in_part(
     placed = files(tmp_path / "lake")
     placed[-1].unlink()
     commit(database, flips(50, first=10_000_050))
-    dump(database, restored, tmp_path)
+    dump(database, tmp_path)
     restore(restored, tmp_path)
     export(restored, tmp_path / "lake", "--take-over")
     check_equal(restored, tmp_path / "lake")
@@ -218,28 +243,30 @@ def test_a_dump_taken_under_load(database: Database, restored: Database, tmp_pat
     lake = tmp_path / "lake"
     with (
         Receiver(keep=True) as receiver,
-        loading(database, lines, "--batch-events", "500"),
+        loading(database, lines, "--batch-size", "500"),
         listening(database, receiver, "--from", "start"),
         exporting(database, "export", lake, "--every", "50ms", "--linger", "0s"),
     ):
         wait_until(lambda: receiver.counters.documents and files(lake))
         begun = time.time()
-        dump(database, restored, tmp_path)
+        dump(database, tmp_path)
         before = len(files(lake))
         wait_until(lambda: len(files(lake)) > before)
-    delivered_by_then = [identity(found) for call in receiver.calls if call.received_at < begun for found in call.documents()]
+    calls = [call for call in receiver.calls if call.received_at < begun][:-1]  # each is noted before the next one is made
+    once = {identity(found) for call in calls for found in call.documents()}
     with receiver:
         restore(restored, tmp_path)
-        loaded, duplicates, rejected = load(restored, lines)
-        assert (loaded + duplicates, rejected) == (60_000, 0) or not loaded + duplicates
+        _, _, rejected = load(restored, lines)
+        assert (events(restored), rejected) == (60_000, 0)
         catch_up(restored, receiver)
     received, wanted = Counter(map(identity, receiver.received())), Counter(map(identity, expected(arrived(restored))))
     assert received.keys() == wanted.keys()
+    assert once & {found for found, count in received.items() if count > 1} == set()
     check_against_fold(restored)
     assert_one_sentence(here(restored, "export", lake, "--take-over"), "that this database does not know", "new destination")
     export(restored, tmp_path / "new")
+    execute(restored, "delete from lake_fragments where destination = %s", str(lake))
     check_equal(restored, tmp_path / "new")
-    assert delivered_by_then
 
 
 @newest
@@ -272,7 +299,7 @@ def test_a_copy_on_the_same_server_drops_its_cursor_alone(database: Database) ->
     assert receiver.received() == expected(flips(80))
 
 
-@pytest.mark.parametrize("major", VERSIONS[-1:], ids=lambda major: f"pg{major}")
+@pytest.mark.parametrize("major", VERSIONS[1:2], ids=lambda major: f"pg{major}")
 def test_pg_upgrade(major: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps transaction ids, but makes another identity."""
     old, new = (Server(tmp_path / f"pg{v}", installations()[v], shared_buffers=64, die_with_parent=True) for v in (major, 18))
@@ -299,17 +326,16 @@ def upgrade(old: Server, new: Server) -> None:
         server.stop()
     scratch = new.folder / "upgrade"
     give(scratch)
-    command: list[str | Path] = [new.bin / "pg_upgrade", "--username=postgres", f"--socketdir={scratch}"]
+    command: list[str | Path] = [
+        new.bin / "pg_upgrade",
+        "--username=postgres",
+        f"--socketdir={scratch}",
+        "--old-options=-c wal_level=logical",
+    ]
     command += [f"--old-bindir={old.bin}", f"--new-bindir={new.bin}", f"--old-datadir={old.data}", f"--new-datadir={new.data}"]
-    done = subprocess.run(
-        command,
-        cwd=scratch,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        check=False,
-        capture_output=True,
-        text=True,
-        **account(),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=scratch, env=environment, check=False, capture_output=True, text=True, **account())
+    log = [file.read_text() for file in new.data.glob("pg_upgrade_output.d/*/log/pg_upgrade_server.log")]
+    assert done.returncode == 0, done.stdout + "".join(log)
     shutil.rmtree(scratch)
     new.start()
