@@ -169,9 +169,11 @@ def kill_within_a_cut(database: Database, destination: Path, monkeypatch: pytest
             here(database, "export", destination)
 
 
-def half_way(database: Database, receiver: Receiver, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def half_way(database: Database, receiver: Receiver, folder: Path, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events from a file and from plain SQL, a listener that was killed within a batch, a lake that was within a cut."""
     load(database, write(folder / "first.ndjson", documents(sample(300, 12))))
+    if streamed:
+        catch_up(database, receiver, "--from", "start")
     export(database, folder / "lake")
     commit(database, flips(100, first=10_000_000), flips(100, first=10_000_100))
     kill_within_a_cut(database, folder / "lake", monkeypatch)
@@ -198,12 +200,13 @@ def go_on(database: Database, receiver: Receiver, folder: Path, *options: str) -
 
 
 @ends
+@pytest.mark.parametrize("streamed", [False, True], ids=["in its past", "in the stream"])
 def test_exactly_once_over_both_lives(
-    database: Database, restored: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, restored: Database, streamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the oldest and the newest version; the old server is refused by the lake from then on."""
     with Receiver(keep=True) as receiver:
-        half_way(database, receiver, tmp_path, monkeypatch)
+        half_way(database, receiver, tmp_path, streamed, monkeypatch)
         dump(database, tmp_path)
         restore(restored, tmp_path, RESTORE[1:-1])
         for done in (
@@ -308,7 +311,7 @@ def test_pg_upgrade(major: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         old.create_database("upgraded")
         migrate(old.environment("upgraded"))
         with Receiver(keep=True) as receiver:
-            half_way(Database(old, "upgraded"), receiver, tmp_path, monkeypatch)
+            half_way(Database(old, "upgraded"), receiver, tmp_path, True, monkeypatch)
             upgrade(old, new)
             database = Database(new, "upgraded")
             assert_one_sentence(here(database, "export", tmp_path / "lake"), "select segment_adopt()")
