@@ -120,17 +120,17 @@ def described(database: Database) -> list[tuple[object, ...]]:
     return sorted(((*found[:3], tuple(sorted(found[3] or ()))) for found in database.fetch(OWNED)), key=str)  # type: ignore[call-overload]
 
 
-@newest
-def test_what_is_restored_is_as_migrated(empty_database: Database, tmp_path: Path) -> None:
+def test_what_is_restored_is_as_migrated(tmp_path: Path) -> None:
     """And roles.sql makes the roles that the migrations make, on a server that has none."""
-    migrate(empty_database.environment)
-    with new_server(tmp_path / "pg") as server:
-        restored = Database(server, "restored")
-        dump(empty_database, tmp_path)
+    with new_server(tmp_path / "old") as old, new_server(tmp_path / "new") as new:
+        migrated, restored = Database(old, "migrated"), Database(new, "restored")
+        old.create_database(migrated.name)
+        migrate(migrated.environment)
+        dump(migrated, tmp_path)
         restore(restored, tmp_path)
         restore(restored, tmp_path, [RESTORE[2]])  # idempotent
-        assert described(restored) == described(empty_database)
-        assert restored.fetch(ROLES_AS_MADE) == empty_database.fetch(ROLES_AS_MADE)
+        assert described(restored) == described(migrated)
+        assert restored.fetch(ROLES_AS_MADE) == migrated.fetch(ROLES_AS_MADE)
         assert restored.fetch(DEFINED_BY_SUPERUSERS) == []
         commit(restored, flips(40))
         check_against_fold(restored)
@@ -219,6 +219,7 @@ def test_exactly_once_over_both_lives(
         assert_one_sentence(here(restored, "export", tmp_path / "lake"), "another database", "--take-over")
         go_on(restored, receiver, tmp_path, "--take-over")
         assert_one_sentence(here(database, "export", tmp_path / "lake"), "another database")
+        assert_one_sentence(here(database, "export", tmp_path / "lake", "--take-over"), "that this database does not know")
 
 
 @newest
