@@ -241,6 +241,7 @@ def test_the_cut_that_was_announced_is_in_place_in_part(
     assert set(placed) <= set(files(tmp_path / "lake"))
 
 
+@ends
 def test_a_dump_taken_under_load(database: Database, restored: Database, tmp_path: Path) -> None:
     """All are killed after it. What came after is loaded again; twice comes only what was delivered since the dump was begun."""
     lines = write(tmp_path / "events.ndjson", documents(sample(60_000, 200)))
