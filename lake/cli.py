@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from threading import Event
+from typing import Any
 
 import click
 import psycopg
@@ -62,15 +63,16 @@ retry_option = click.option(
 @click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="What the files are.")
 @click.option("--linger", type=duration, default="10m", show_default=True,
               help="With --every: longest wait of a slow stream for files of some size.")  # fmt: skip
+@click.option("--take-over", is_flag=True, help="Go on with the lake of the database that this one was restored from.")
 @retry_option
-def export(destination: str, every: float | None, form: str, linger: float, retry_for: float) -> None:
+def export(destination: str, every: float | None, **options: Any) -> None:
     """Export events to DESTINATION, a folder or an object store's URL: each once, by vendor and hour of receipt.
 
     Without --every: all that was committed when it started. Stopped or killed at any point and run again, the command goes on
     where it was.
     """
     with stopping_on_signals() as stopping, progress() as bar:
-        exporting = Export(find_store(destination), Options(form, linger, retry_for), stopping, bar)
+        exporting = Export(find_store(destination), Options(**options), stopping, bar)
         if every is not None:
             exporting.every(every)
         elif not exporting.once():

@@ -32,12 +32,27 @@ class StillInUse(LakeError):
 
 class WrongServer(LakeError):
     """This database came from another server, as by a dump, whose transaction ids mean nothing here, so nothing can be exported
-    in order: run select segment_adopt_server() as its owner, and export to a new destination."""
+    in order: run select segment_adopt() as its owner, then export with --take-over."""
 
 
 class LakeOfOther(LakeError):
     """The destination is the lake of another database, if only of the one that this one is a copy of: export to a new
-    destination."""
+    destination, or, where this database is to take the other's place, end the other's export and name --take-over."""
+
+
+class TakenOver(LakeError):
+    """The destination is the lake of a server that has taken this one's place, so two would write to it: end this export."""
+
+
+class BehindTheLake(LakeError):
+    """The destination has files that this database does not know, so their events would be there twice."""
+
+    def __init__(self, files: int) -> None:
+        what = "1 file" if files == 1 else f"{files:,} files"
+        super().__init__(
+            f"The destination has {what} that this database does not know, written after its backup was taken or before its "
+            "standby had all, so their events would be there twice: export to a new destination."
+        )
 
 
 class NotTheLake(LakeError):

@@ -42,6 +42,7 @@ class Options:
     form: str
     linger: float
     retry_for: float
+    take_over: bool = False
 
 
 @dataclass
@@ -108,7 +109,7 @@ class Export:
     def _session(self) -> Session:
         session = exporting(self.store.name, self.options.retry_for, self.stopping)
         try:
-            session.run(lambda connection: mark.take(connection, self.store, self.options.form))
+            session.run(lambda connection: mark.take(connection, self.store, self.options.form, self.options.take_over))
         except BaseException:
             session.close()
             raise
@@ -128,7 +129,7 @@ class Export:
         chosen = self._choose(connection, progress, last_xact, linger)
         if chosen is None:
             return False
-        if not mark.check(connection, self.store, self.options.form):
+        if not mark.hold(connection, self.store, self.options.form):
             raise NotTheLake  # it was there when this began
         workspace = self.store.workspace()
         try:

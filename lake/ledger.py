@@ -45,6 +45,8 @@ where destination = %s and (until_xact_id, until_batch_id) = (%s::xid8, %s)
 
 MARK = "update lake_fragments set written_at = now() where destination = %s and written_at is null"
 
+PATHS = "select path from lake_fragments where destination = %s"
+
 UNWRITTEN = "select path from lake_fragments where destination = %s and written_at is null order by path"
 
 FRAGMENTS = """
@@ -111,6 +113,11 @@ def begin(connection: Connection, destination: str, form: str) -> None:
 def unwritten(connection: Connection, destination: str) -> set[str]:
     """The files that are recorded and perhaps not there."""
     return {str(path) for (path,) in connection.execute(UNWRITTEN, [destination])}
+
+
+def paths(connection: Connection, destination: str) -> set[str]:
+    """Every file that is recorded, there or not."""
+    return {str(path) for (path,) in connection.execute(PATHS, [destination])}
 
 
 def announce(

@@ -47,6 +47,10 @@ class Store(ABC):
         """Write that file, unless it is there."""
 
     @abstractmethod
+    def reclaim(self, mark: bytes) -> None:
+        """Write that file in place of the one that is there."""
+
+    @abstractmethod
     def sizes(self) -> dict[str, int]:
         """Every file with its size, but for the mark and those that are being written."""
 
@@ -139,6 +143,17 @@ class Folder(Store):
                 raise
             synchronise(self._root)
 
+    def reclaim(self, mark: bytes) -> None:
+        """Rename another over it, so that it is never half there."""
+        with telling(self.name):
+            file = self.workspace() / MARK
+            with file.open("xb") as opened:
+                opened.write(mark)
+                flush(opened)
+            os.replace(file, self._root / MARK)
+            synchronise(self._root)
+            shutil.rmtree(file.parent)
+
     def sizes(self) -> dict[str, int]:
         """Every file below the folder; what cannot be listed is an error, lest its files be missing unnoticed."""
         sizes: dict[str, int] = {}
@@ -226,6 +241,10 @@ class Objects(Store):
         """Write it. A store that cannot refuse the second of two writes tells it by what is read afterwards."""
         with telling_client(self.name):
             self._fs.pipe_file(f"{self._root}/{MARK}", mark)
+
+    def reclaim(self, mark: bytes) -> None:
+        """Write it."""
+        self.claim(mark)
 
     def sizes(self) -> dict[str, int]:
         """Every object below the URL."""

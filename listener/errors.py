@@ -51,8 +51,8 @@ class NotLogical(ListenerError):
 
 
 class WrongServer(ListenerError):
-    """This database came from another server, as by a dump, whose positions mean nothing here: run select segment_adopt_server()
-    as its owner, then start the listener with --from start to deliver everything again, or with --from now."""
+    """This database came from another server, as by a dump, whose positions mean nothing here: run select segment_adopt() as its
+    owner, then start the listener again, which goes on where it was."""
 
 
 class NoPublication(ListenerError):

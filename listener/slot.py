@@ -201,13 +201,14 @@ async def position(connection: Connection, name: str) -> tuple[Cursor, Position]
 
 
 async def drop(connection: Connection, name: str) -> None:
-    """Remove the slot and its cursor, in this order, so that what is left can be dropped again."""
+    """Remove the slot and its cursor, in this order, so that what is left can be dropped again. Where the slot is another
+    database's, as for a copy on the same server, the cursor came with the copy and goes alone."""
     slot, cursor = await find(connection, name), await load(connection, name)
     if slot is None and cursor is None:
         raise NoSuchSlot
-    if slot and not slot.ours:
+    if slot and not slot.ours and cursor is None:
         raise SlotForeign
-    if slot:
+    if slot and slot.ours:
         await drop_slot(connection, name)
     await connection.execute("delete from webhook_cursors where slot = %s", [name])
 

@@ -15,7 +15,17 @@ from typing import TypeVar
 import psycopg
 from psycopg import errors
 
-from loader.errors import LoaderError, NoDatabase, NotAllowed, NotMigrated, ServerGone, StoppedWaiting, TooManyCollisions, TooOld
+from loader.errors import (
+    LoaderError,
+    NoDatabase,
+    NotAllowed,
+    NotMigrated,
+    ServerGone,
+    StoppedWaiting,
+    TooManyCollisions,
+    TooOld,
+    WrongServer,
+)
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
@@ -30,6 +40,8 @@ from (
 ) s (name, setting)
 """
 """What the loader relies on, whatever the role, the database or PGOPTIONS set."""
+
+SAME_SERVER = "select from public.segment_settings join pg_control_system() using (system_identifier)"
 
 MOST_DAYS = 500
 """How many partitions are asked for in one call, that is made in one transaction."""
@@ -70,15 +82,18 @@ def away(error: psycopg.Error) -> bool:
 
 
 def check(connection: Connection, revision: str = REVISION) -> None:
-    """Raise unless the database is migrated as far as `revision` and the role may load."""
+    """Raise unless the database is migrated as far as `revision`, the role may load, and the server is the database's own."""
     try:
         found = connection.execute("select version_num from segment_alembic_version").fetchone()
+        same = connection.execute(SAME_SERVER).fetchone()
     except errors.UndefinedTable:
         raise NotMigrated from None
     except errors.InsufficientPrivilege:
         raise NotAllowed from None
     if found is None or str(found[0]) < revision:
         raise TooOld
+    if same is None:
+        raise WrongServer
 
 
 def ensure_partitions(connection: Connection, days: Iterable[str]) -> None:

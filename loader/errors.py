@@ -34,6 +34,10 @@ class TooOld(LoaderError):
     """The database's tables are older than this loader: run alembic upgrade head first."""
 
 
+class WrongServer(LoaderError):
+    """This database came from another server, so nothing can be loaded yet: run select segment_adopt() as its owner."""
+
+
 class NotAllowed(LoaderError):
     """The role may not load events: grant segment_loader to it."""
 

@@ -130,8 +130,8 @@ def test_another_server(database: Database, tmp_path: Path) -> None:
     load(database, input=ndjson([make(1)]))
     export(database, tmp_path / "old")
     execute(database, "update segment_settings set system_identifier = 7")
-    assert_one_sentence(run(database, "export", tmp_path / "new"), "segment_adopt_server()")
-    execute(database, "set role segment_owner; select segment_adopt_server()")
+    assert_one_sentence(run(database, "export", tmp_path / "new"), "segment_adopt()")
+    execute(database, "set role segment_owner; select segment_adopt()")
     mark = tmp_path / "old/lake.json"
     mark.write_text(mark.read_text().replace('"system_identifier": "', '"system_identifier": "1'))
     assert_one_sentence(run(database, "export", tmp_path / "old"), "another database", "new destination")

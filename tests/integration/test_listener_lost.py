@@ -1,22 +1,17 @@
 """A slot that is lost: what it would have streamed comes from the tables, all of it, and nothing that was delivered."""
 
 import random
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from demo.account import account, give
-from demo.postgres import Server
 from demo.webhook import Receiver
 from tests.conftest import Database
 from tests.events import arrived
 from tests.listening import Document, await_log, catch_up, expected, identity, listen, listening, stop
 from tests.loading import ROLE, assert_one_sentence, execute, newest, wait_until
+from tests.replicating import standby_of, take_over
 from tests.toggling import Gate, await_received, by_key, commit, flips, lose, write
 
 LOST = "select from pg_replication_slots where slot_name = %s and wal_status = 'lost'"
@@ -37,38 +32,6 @@ def give_up(database: Database) -> None:
     wait_until(given_up)
     execute(database, "alter system reset max_slot_wal_keep_size")
     execute(database, "select pg_reload_conf()")
-
-
-@contextmanager
-def standby_of(primary: Server, home: Path) -> Iterator[Server]:
-    """A server that replicates the primary and may take over; it is gone when the block ends."""
-    standby = Server(home, primary.installation, shared_buffers=128, die_with_parent=True)
-    standby.start()
-    standby.stop()
-    shutil.rmtree(standby.data)
-    give(standby.data)
-    copy: list[str | Path] = [
-        primary.bin / "pg_basebackup",
-        "--pgdata",
-        standby.data,
-        "--checkpoint",
-        "fast",
-        "--write-recovery-conf",
-    ]
-    subprocess.run(copy, env=primary.environment(), check=True, cwd="/", **account())
-    try:
-        standby.start()
-        yield standby
-    finally:
-        standby.remove()
-
-
-def take_over(database: Database, standby: Server) -> None:
-    """The primary dies, once the standby has all of it, and the standby takes its place."""
-    (written,) = database.fetch("select pg_current_wal_insert_lsn()::text")[0]
-    wait_until(lambda: Database(standby, database.name).fetch("select where pg_last_wal_replay_lsn() >= %s", written))
-    database.server.stop("immediate")
-    execute(Database(standby, database.name), "select pg_promote()")
 
 
 def test_a_slot_that_was_dropped(database: Database) -> None:

@@ -16,7 +16,7 @@ from migrations import schema
 from tests.conftest import ROOT, Database, migrate
 from tests.events import check_against_fold, make, ndjson
 from tests.listening import catch_up, expected
-from tests.loading import newest, wait_until
+from tests.loading import assert_one_sentence, newest
 from tests.toggling import commit, flips
 
 OURS = """
@@ -81,7 +81,6 @@ WITHIN_ITS_SECOND_BATCH = """
 """
 BATCHES = "select * from segment_batches order by batch_id"
 UNSEEN = "select batch_id from segment_batches where not pg_visible_in_snapshot(xact_id, pg_current_snapshot())"
-WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 OWN = "select system_identifier from pg_control_system()"
 
 # What a database looks like that was dumped on a server with another identity and more transactions behind it.
@@ -394,14 +393,14 @@ def load(database: Database, *numbers: int) -> None:
 
 def adopt(database: Database) -> None:
     """Call the function as its owner, who is no superuser."""
-    database.execute("set role segment_owner; select segment_adopt_server()")
+    database.execute("set role segment_owner; select segment_adopt()")
 
 
 @newest
 def test_another_server_is_adopted(database: Database) -> None:
     load(database, 1, 2)
     database.execute(FOREIGN)
-    load(database, 3)
+    assert_one_sentence(database.loader("stream", input=ndjson([make(3)])), "another server", "segment_adopt()")
     database.execute(CURSOR)
     batches = "select batch_id, arrival, recorded_at, first_seq, last_seq, events, outcomes from segment_batches order by 1"
     before = database.fetch(batches)
@@ -411,39 +410,8 @@ def test_another_server_is_adopted(database: Database) -> None:
     assert database.fetch(UNSEEN) == []
     assert database.fetch("select system_identifier from segment_settings") == database.fetch(OWN)
     assert database.fetch("select one, first_day, horizon from segment_settings") == settings
-    assert database.fetch("select * from webhook_cursors") == []
+    assert database.fetch("select past from webhook_cursors") == [("none",)]
     assert database.fetch(batches) == before
     load(database, 4)
     assert database.fetch(UNSEEN) == []
     check_against_fold(database)
-
-
-@newest
-def test_the_own_server_is_left_alone(database: Database) -> None:
-    """Never another's, and adopted a moment ago."""
-    load(database, 1, 2)
-    for _ in range(2):
-        database.execute(CURSOR)
-        before = [database.fetch(query) for query in (BATCHES, "select * from segment_settings", "select * from webhook_cursors")]
-        adopt(database)
-        after = [database.fetch(query) for query in (BATCHES, "select * from segment_settings", "select * from webhook_cursors")]
-        assert after == before
-        database.execute(FOREIGN)
-        adopt(database)
-
-
-@newest
-def test_adopted_twice_at_once(database: Database) -> None:
-    """The second caller waits for the first, and does nothing: a cursor that was made in between stays."""
-    load(database, 1, 2)
-    database.execute(FOREIGN)
-    with database.connect() as first, ThreadPoolExecutor() as threads:
-        first.execute("select segment_adopt_server()")
-        first.execute(CURSOR.encode())
-        second = threads.submit(adopt, database)
-        wait_until(lambda: database.fetch(WAITING))
-        first.commit()
-        second.result()
-    assert database.fetch("select slot from webhook_cursors") == [("s",)]
-    assert database.fetch("select count(distinct xact_id) from segment_batches") == [(1,)]
-    assert database.fetch(UNSEEN) == []
