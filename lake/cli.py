@@ -8,6 +8,7 @@ import click
 import psycopg
 
 from lake.database import keeping, one, reading, sentence
+from lake.erase import Erase
 from lake.errors import Damaged, LakeError, NotExported, Rejected
 from lake.export import Export, Options
 from lake.layout import FORMATS, printable
@@ -26,6 +27,7 @@ from loader.options import duration
 from loader.stream import Stream
 
 DAY = 86_400.0
+MOST_CHARACTERS = 256
 
 
 class Group(click.Group):
@@ -113,6 +115,22 @@ def prune(destination: str, keep: float, keep_rejects: float | None, retry_for: 
         for sentence_ in pruned.kept:
             bar.say(sentence_)
         bar.say(str(pruned))
+
+
+@main.command()
+@click.option("--user", required=True, help="Whom to erase.")
+@retry_option
+def erase(user: str, retry_for: float) -> None:
+    """Erase a user from the database and from every lake, and take no event of theirs any more.
+
+    They leave each segment first, which every listener delivers. Stopped or killed at any point and run again, the command goes
+    on where it was. A report on stdout says what was removed where.
+    """
+    if not 1 <= len(user) <= MOST_CHARACTERS or "\0" in user:
+        raise click.BadParameter("1 to 256 characters, as users have", param_hint="--user")
+    with stopping_on_signals() as stopping, progress() as bar, closing(keeping(retry_for, stopping)) as session:
+        for report in Erase(session, user, retry_for, stopping, bar).run():
+            click.echo(report)
 
 
 @main.command()

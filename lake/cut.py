@@ -109,18 +109,18 @@ def safe(connection: Connection, after: Position, last_xact: str = EVERYTHING) -
 def cut(batches: list[Batch]) -> Cut:
     """The first of the batches, as many as make a cut."""
     sums = list(accumulate(batch.events for batch in batches))
-    return whole(batches[: bisect_left(sums, MOST_EVENTS) + 1])
+    chosen = batches[: bisect_left(sums, MOST_EVENTS) + 1]
+    return whole(chosen, Position(int(chosen[-1].xact_id), chosen[-1].batch_id))
 
 
 def planned(connection: Connection, after: Position, until: Position) -> Cut:
-    """The cut that was begun with these bounds."""
+    """The cut that was begun with these bounds; of its batches erasure may have removed some since, even all."""
     rows = connection.execute(PLANNED, [*as_text(after), *as_text(until)])
-    return whole([Batch(*row) for row in rows])  # type: ignore[arg-type]
+    return whole([Batch(*row) for row in rows], until)  # type: ignore[arg-type]
 
 
-def whole(batches: list[Batch]) -> Cut:
-    """The cut of all these batches."""
-    until = Position(int(batches[-1].xact_id), batches[-1].batch_id)
+def whole(batches: list[Batch], until: Position) -> Cut:
+    """The cut of all these batches, up to a position."""
     return Cut(until, sorted(batches, key=lambda batch: (batch.received, batch.arrival)))
 
 

@@ -12,7 +12,7 @@ from psycopg import errors
 from lake.errors import KeeperBusy, LakeBusy, LakeError, NotAllowed, NotKeeper, NotMigrated, WrongServer
 from loader.database import Connection, Session
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration that the lake needs; a later one does as well."""
 
 SAME_SERVER = "select from public.segment_settings join pg_control_system() using (system_identifier)"

@@ -26,6 +26,10 @@ class KeeperBusy(LakeError):
     """Another lake prune or lake erase is at work in this database: wait for it, or stop it."""
 
 
+class Unfinished(LakeError):
+    """The user is not gone everywhere: run the same command again."""
+
+
 class StillInUse(LakeError):
     """What is to go is in use, so it stays for now: run the command again, or end who holds it."""
 

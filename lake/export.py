@@ -133,7 +133,8 @@ class Export:
             raise NotTheLake  # it was there when this began
         workspace = self.store.workspace()
         try:
-            self._put(connection, progress, chosen, self._write(connection, chosen, workspace))
+            written = self._write(connection, chosen, workspace) if chosen.batches else []
+            self._put(connection, progress, chosen, written)
         except Stopped:
             return False
         finally:

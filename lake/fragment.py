@@ -76,7 +76,7 @@ class Columns:
 
     def __init__(self, file: Any) -> None:
         import pyarrow as arrow  # noqa: PLC0415 - takes half a second that jsonl.gz need not wait
-        from pyarrow import csv, parquet  # noqa: PLC0415
+        from pyarrow import csv  # noqa: PLC0415
 
         fields = [
             arrow.field("event", arrow.string(), nullable=False),
@@ -104,8 +104,7 @@ class Columns:
         )  # fmt: skip
         self._options = partial(csv.ReadOptions, use_threads=False, column_names=[field.name for field in fields])
         self._buffer = arrow.py_buffer
-        pages = {"data_page_size": PAGE, "dictionary_pagesize_limit": PAGE, "write_batch_size": PAGE_ROWS}
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd", **pages)
+        self._writer = parquet_writer(file, self._schema)
         self._rows: list[bytes] = []
         self._bytes = 0
 
@@ -129,6 +128,14 @@ class Columns:
         self._writer.write_table(self._table([*columns[:3], self._segment(columns[3:5]), *columns[5:]], schema=self._schema))
         self._rows.clear()
         self._bytes = 0
+
+
+def parquet_writer(file: Any, schema: Any) -> Any:
+    """A writer of Parquet as the lake has it."""
+    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
+
+    pages = {"data_page_size": PAGE, "dictionary_pagesize_limit": PAGE, "write_batch_size": PAGE_ROWS}
+    return ParquetWriter(file, schema, compression="zstd", **pages)
 
 
 WRITERS: dict[str, Callable[[Any], Writer]] = {"jsonl.gz": Lines, "parquet": Columns}

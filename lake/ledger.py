@@ -54,6 +54,22 @@ select path, rows, bytes, checksum, written_at is not null from lake_fragments w
 """
 
 
+DESTINATIONS = "select destination, format from lake_destinations order by destination"
+
+# A file without some of its events has the same batches, so that each batch stays in some file.
+RECORD_INSTEAD = """
+insert into lake_fragments (destination, path, batches, rows, bytes, checksum)
+select destination, %s, batches, %s, %s, %s from lake_fragments where destination = %s and path = %s
+on conflict do nothing
+"""
+
+TO_REMOVE = "insert into lake_removals (destination, path) values (%s, %s) on conflict do nothing"
+REMOVED = "delete from lake_removals where destination = %s and path = %s"
+REMOVALS = "select path from lake_removals where destination = %s order by path"
+FORGET_FILE = "delete from lake_fragments where destination = %s and path = %s"
+MARK_FILE = "update lake_fragments set written_at = now() where destination = %s and path = %s"
+
+
 class Position(NamedTuple):
     """A batch in the order in which batches are exported; all up to it are meant."""
 
@@ -156,3 +172,31 @@ def recorded(destination: str, fragment: Fragment) -> tuple[object, ...]:
     """A fragment as lake_fragments has it."""
     batches = Int8Multirange([Int8Range(batch, batch + 1) for batch in fragment.batches])
     return destination, fragment.path, batches, fragment.rows, fragment.size, fragment.checksum
+
+
+def destinations(connection: Connection) -> list[tuple[str, str]]:
+    """Every lake that is known, and its format."""
+    return [(str(name), str(form)) for name, form in connection.execute(DESTINATIONS)]
+
+
+def record_instead(connection: Connection, destination: str, old: str, new: Fragment) -> None:
+    """Record a file that is about to be put in place instead of another, which has the same batches."""
+    connection.execute(RECORD_INSTEAD, [new.path, new.rows, new.size, new.checksum, destination, old])
+
+
+def replaced(connection: Connection, destination: str, old: str, new: str | None) -> None:
+    """Record that a file is in place instead of another, or that nothing is, and that the other one is to be removed."""
+    with connection.transaction():
+        connection.execute(TO_REMOVE, [destination, old])
+        connection.execute(FORGET_FILE, [destination, old])
+        connection.execute(MARK_FILE, [destination, new])
+
+
+def removals(connection: Connection, destination: str) -> list[str]:
+    """Files that were replaced and may be there still."""
+    return [str(path) for (path,) in connection.execute(REMOVALS, [destination])]
+
+
+def removed(connection: Connection, destination: str, path: str) -> None:
+    """Record that a replaced file is gone."""
+    connection.execute(REMOVED, [destination, path])

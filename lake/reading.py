@@ -45,8 +45,13 @@ def items(store: Store, path: str, file: int, on_read: Callable[[int], None]) ->
             for event in events:
                 place = event.place or place
                 yield Item(place, file, event.line + b"\n")
-        except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        except unreadable() as error:
             raise bad(f"{store.name}/{path}", str(error)) from None
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What a file that is not whole raises."""
+    return EOFError, zlib.error, gzip.BadGzipFile, ValueError
 
 
 def bad(name: str, said: str) -> BadFragment:

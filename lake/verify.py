@@ -52,12 +52,14 @@ def verify(connection: Connection, store: Store, bar: Bar) -> Result:
         written = [fragment for fragment in ledger.fragments(connection, store.name) if fragment.written]
         reduced, missing, waiting = one(connection, COVERAGE, store.name, store.name) or (0, 0, 0)
     sizes = store.sizes()  # has all that was written, and nothing that is not recorded by now
-    foreign = sizes.keys() - {fragment.path for fragment in ledger.fragments(connection, store.name)}
+    replaced = ledger.removals(connection, store.name)
+    foreign = sizes.keys() - {fragment.path for fragment in ledger.fragments(connection, store.name)} - set(replaced)
     bar.begin(sum(fragment.size for fragment in written))
     events = sum(fragment.rows for fragment in written)
     problems = [
         *(fault for fragment in written for fault in faults(store, fragment, sizes.get(fragment.path), bar)),
         *(f"{path} is foreign: this database did not export it" for path in sorted(foreign)),
+        *(f"{path} has events of an erased user still: run lake erase again" for path in replaced if path in sizes),
         *([f"{missing:,} batches that should be in the lake are in none of its files"] if missing else []),
         *([f"the files have {events:,} events, the batches that were exported brought {reduced:,}"] if events != reduced else []),
     ]

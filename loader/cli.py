@@ -165,7 +165,8 @@ def summarise(counts: Counts, seconds: float, complete: bool, as_json: bool, sho
 
 def describe(counts: Counts) -> str:
     """The counts in words."""
-    return f"{counts.loaded:,} loaded, {counts.duplicates:,} duplicates, {counts.rejected:,} rejected"
+    suppressed = f", {counts.suppressed:,} of erased users" if counts.suppressed else ""
+    return f"{counts.loaded:,} loaded, {counts.duplicates:,} duplicates, {counts.rejected:,} rejected{suppressed}"
 
 
 class Progress:

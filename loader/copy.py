@@ -12,9 +12,10 @@ from typing import NamedTuple
 import psycopg
 from psycopg import errors
 
-from loader.database import Connection
+from loader.database import Collision, Connection
 from loader.event import Reject, Row
 from loader.rows import Rows
+from loader.subject import users
 
 COLUMNS = "user_id, occurred_at, event_id, vendor, segment_name, value, remove, extra"
 
@@ -32,6 +33,14 @@ insert into segment_events ({COLUMNS})
 select {COLUMNS} from pg_temp.segment_incoming where occurred_at >= {HORIZON} order by ordinal
 on conflict (user_id, occurred_at, event_id) do nothing
 """  # noqa: S608 - constants
+
+SUPPRESSED = """
+delete from pg_temp.segment_incoming
+where user_id = any (segment_suppressed(array(select distinct user_id from pg_temp.segment_incoming)))
+"""
+
+ERASED = "SG009"
+"""The SQLSTATE of a batch with events of a user who has been erased."""
 
 EXPIRED = """
 select ordinal, 'The timestamp is older than the horizon, ' || to_char(horizon, 'YYYY-MM-DD"T"HH24:MI:SS+00:00') || '.'
@@ -69,6 +78,8 @@ class Counts(NamedTuple):
     loaded: int = 0
     duplicates: int = 0
     rejected: int = 0
+    suppressed: int = 0
+    """Of users who have been erased: nothing of them is kept."""
 
     def plus(self, other: "Counts") -> "Counts":
         """The sum of both."""
@@ -76,10 +87,11 @@ class Counts(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of rows: how many were new, and which are rejects after all."""
+    """What became of rows: how many were new, which are rejects after all, and how many are of users who have been erased."""
 
     new: int
     refused: list[Reject]
+    suppressed: int = 0
 
 
 class MissingPartition(Exception):  # noqa: N818 - raised to be tried again, never shown
@@ -109,13 +121,24 @@ def add_carefully(connection: Connection, rows: Rows) -> Added:
     connection.execute("truncate pg_temp.segment_incoming")
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.segment_incoming from stdin") as copy:
         write(copy, [b"%d\t%b" % numbered for numbered in enumerate(rows.copies)], range(len(rows)))
-    new = connection.execute(NEW).rowcount
-    if new == len(rows):
-        return Added(new, [])
+    suppressed = connection.execute(SUPPRESSED).rowcount
+    new = add_incoming(connection)
+    if new + suppressed == len(rows):
+        return Added(new, [], suppressed)
     reason = "The same event, user and timestamp came before with other content."
     conflicts = [rejected(rows[int(str(ordinal))], "conflict", reason) for (ordinal,) in connection.execute(CONFLICTS)]
     expired = [rejected(rows[int(str(ordinal))], "expired", str(reason)) for ordinal, reason in connection.execute(EXPIRED)]
-    return Added(new, [*conflicts, *expired])
+    return Added(new, [*conflicts, *expired], suppressed)
+
+
+def add_incoming(connection: Connection) -> int:
+    """Add what is new of the temporary table; raise Collision where a user of it has just been erased."""
+    try:
+        return connection.execute(NEW).rowcount
+    except psycopg.DatabaseError as error:
+        if error.sqlstate == ERASED:
+            raise Collision from error
+        raise
 
 
 def add_halving(connection: Connection, rows: Rows) -> Added:
@@ -131,7 +154,7 @@ def add_halving(connection: Connection, rows: Rows) -> Added:
             return Added(0, [rejected(rows[0], "refused", reason)])
     half = len(rows) // 2
     first, second = (add_halving(connection, part) for part in (rows.part(0, half), rows.part(half, len(rows))))
-    return Added(first.new + second.new, first.refused + second.refused)
+    return Added(first.new + second.new, first.refused + second.refused, first.suppressed + second.suppressed)
 
 
 def refuses_row(error: psycopg.Error) -> bool:
@@ -150,6 +173,11 @@ def in_trigger(error: psycopg.Error) -> bool:
     return bool(outermost) and not outermost.startswith("COPY ")
 
 
+def meets_known(error: psycopg.Error) -> bool:
+    """Whether an event is there already, or is of a user who has been erased: then the batch is to be looked at."""
+    return error.sqlstate == ERASED or (isinstance(error, errors.UniqueViolation) and not in_trigger(error))
+
+
 def lacks_partition(error: psycopg.Error) -> bool:
     """Whether a partition is missing: of outcomes (SG002), or of events (a check without a name), or takes nothing expired."""
     unnamed = error.sqlstate == "23514" and error.diag.constraint_name in (None, "segment_events_expired")
@@ -165,11 +193,12 @@ class Copier:
     def write(self, connection: Connection, source: str, rows: Rows, rejects: list[Reject]) -> Counts:
         """Add rows and rejects within the caller's transaction."""
         added = self._add(connection, rows) if rows else Added(0, [])
-        bad = [*rejects, *added.refused]
+        bad = without_suppressed(connection, [*rejects, *added.refused])
         for reject in bad:  # not executemany: its pipeline leaves a connection that is lost within it in no usable state
             connection.execute(REJECT, reject_values(source, reject))
-        duplicates = len(rows) - added.new - len(added.refused)
-        return Counts(added.new, duplicates, len(bad))
+        duplicates = len(rows) - added.new - len(added.refused) - added.suppressed
+        suppressed = added.suppressed + len(rejects) + len(added.refused) - len(bad)
+        return Counts(added.new, duplicates, len(bad), suppressed)
 
     def _add(self, connection: Connection, rows: Rows) -> Added:
         try:
@@ -184,17 +213,24 @@ class Copier:
         try:
             with connection.transaction():
                 added = add(connection, rows)
-        except errors.UniqueViolation as error:
-            if self.careful or in_trigger(error):
-                raise
-            self.careful = True
-            return self._add_by(connection, rows, add_carefully)
         except psycopg.Error as error:
+            if meets_known(error) and not self.careful:
+                self.careful = True
+                return self._add_by(connection, rows, add_carefully)
             if not refuses_row(error):
                 raise
             return add_halving(connection, rows)
         self.careful = added.new + len(added.refused) < len(rows)
         return added
+
+
+def without_suppressed(connection: Connection, rejects: list[Reject]) -> list[Reject]:
+    """The rejects but for those that name a user who has been erased: of them nothing is kept."""
+    named = [users(reject.bytes) for reject in rejects]
+    if not any(named):
+        return rejects
+    (erased,) = connection.execute("select segment_suppressed(%s)", [sorted(set().union(*named))]).fetchone() or ([],)
+    return [reject for reject, names in zip(rejects, named, strict=True) if names.isdisjoint(erased)]  # type: ignore[arg-type]
 
 
 def rejected(row: Row, code: str, reason: str) -> Reject:

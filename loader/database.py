@@ -30,7 +30,7 @@ from loader.errors import (
 Connection = psycopg.Connection[tuple[object, ...]]
 Result = TypeVar("Result")
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration that the loader needs; a later one does as well."""
 
 SETTINGS = """

@@ -18,7 +18,8 @@ from loader.source import ADVANCE, Positions, Source, reread_positions
 
 COUNT = """
 update segment_sources
-set loaded = loaded + %s, duplicates = duplicates + %s, rejected = rejected + %s, updated_at = now()
+set
+  loaded = loaded + %s, duplicates = duplicates + %s, rejected = rejected + %s, suppressed = suppressed + %s, updated_at = now()
 where source = %s
 """
 

@@ -24,7 +24,7 @@ PRESENT = "select reject_id from segment_rejects where reject_id = any (%s)"
 COUNT = """
 update segment_sources s
 set
-  loaded = loaded + %s, duplicates = duplicates + %s, updated_at = now(),
+  loaded = loaded + %s, duplicates = duplicates + %s, suppressed = suppressed + %s, updated_at = now(),
   rejected = rejected - (select count(*) from segment_rejects where reject_id = any (%s) and rejected_at >= s.first_seen_at)
 where source = %s
 """
@@ -98,7 +98,7 @@ def release(connection: Connection, source: str, rows: Rows) -> tuple[Added, int
         added = add_halving(connection, rows)
         staying = {reject.position for reject in added.refused}
         leaving = [number for number in rows.positions if number not in staying]
-        duplicates = len(leaving) - added.new
-        connection.execute(COUNT, [added.new, duplicates, leaving, source])
+        duplicates = len(leaving) - added.new - added.suppressed
+        connection.execute(COUNT, [added.new, duplicates, added.suppressed, leaving, source])
         connection.execute(LEAVE, [leaving])
     return added, duplicates

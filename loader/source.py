@@ -53,7 +53,7 @@ START = """
 insert into segment_sources (source, fingerprint, fingerprint_length) values (%s, %s, %s)
 on conflict (source) do update set
   fingerprint = excluded.fingerprint, fingerprint_length = excluded.fingerprint_length,
-  loaded = 0, duplicates = 0, rejected = 0, first_seen_at = now(), updated_at = now(), finished_at = null
+  loaded = 0, duplicates = 0, rejected = 0, suppressed = 0, first_seen_at = now(), updated_at = now(), finished_at = null
 """
 
 BEGUN = "update segment_sources set finished_at = null where source = %s"

@@ -10,7 +10,7 @@ from loader.errors import BadSource
 from loader.source import CompressedSource, open_source
 
 SOURCES = """
-select source, position, fingerprint, fingerprint_length, loaded, duplicates, rejected, first_seen_at, updated_at
+select source, position, fingerprint, fingerprint_length, loaded, duplicates, rejected, suppressed, first_seen_at, updated_at
 from segment_sources
 left join (select source, min(position) as position from segment_source_positions group by source) p using (source)
 order by source
@@ -53,11 +53,15 @@ class SourceStatus(NamedTuple):
     loaded: int
     duplicates: int
     rejected: int
+    suppressed: int
+    """Lines of users who have been erased."""
     first_seen_at: datetime
     updated_at: datetime
 
     def __str__(self) -> str:
         counts = f"{self.loaded:,} loaded, {self.duplicates:,} duplicates, {self.rejected:,} rejected"
+        if self.suppressed:
+            counts += f", {self.suppressed:,} of erased users"
         of = "" if self.size is None else f" of {self.size:,}"
         read = "" if self.position is None else f"read to byte {self.position:,}{of}, "
         return f"{self.source}: {read}{counts}, last {self.updated_at:%Y-%m-%dT%H:%M:%SZ}"

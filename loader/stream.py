@@ -30,7 +30,7 @@ PACE_SECONDS = 0.05
 """With a rate: how long a burst may be."""
 
 LIMITS = "select clock_timestamp(), horizon, first_day::text from segment_settings"
-COUNTED = "select loaded, duplicates, rejected from segment_sources where source = %s"
+COUNTED = "select loaded, duplicates, rejected, suppressed from segment_sources where source = %s"
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Stream:
     def _counted(self) -> Counts:
         """What the database has counted for the source."""
         row = self._control.run(lambda connection: connection.execute(COUNTED, [self._source.name]).fetchone())
-        return Counts(*cast(tuple[int, int, int], row or (0, 0, 0)))
+        return Counts(*cast(tuple[int, int, int, int], row or (0, 0, 0, 0)))
 
     def _count(self, counts: Counts) -> None:
         self.counts = self.counts.plus(counts)

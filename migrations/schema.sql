@@ -27,10 +27,12 @@ ALTER FUNCTION public.segment_add_partition(parent text, partition text, lower t
 
 COMMENT ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) IS 'Adds a partition of segment_events or segment_outcomes for the bounds given.';
 
-CREATE FUNCTION public.segment_adopt_server() RETURNS void
+CREATE FUNCTION public.segment_adopt() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
+declare
+  last_id bigint;
 begin
   update segment_settings s
   set system_identifier = this.system_identifier
@@ -39,14 +41,85 @@ begin
   if not found then
     return;
   end if;
+  lock table segment_batches, webhook_cursors, webhook_delivered, lake_destinations in share row exclusive mode;
 
-  update segment_batches set xact_id = pg_current_xact_id();
-  delete from webhook_cursors;
+  with bound as (
+    select xact_id, batch_id from lake_destinations
+    union
+    select until_xact_id, until_batch_id from lake_destinations where until_xact_id is not null
+  ),
+
+  judged as (
+    select
+      b.batch_id, b.xact_id as old_id,
+      (select count(*) from bound p where (p.xact_id, p.batch_id) < (b.xact_id, b.batch_id)) as lacking,
+      array(select coalesce(pg_visible_in_snapshot(b.xact_id, c.base), false) from webhook_cursors c order by c.slot) as seen
+    from segment_batches b
+  ),
+
+  class as materialized (select *, 2 + dense_rank() over (order by lacking, seen) as new_id from judged),
+
+  ending as (select coalesce(max(new_id), 2) + 1 as new_id from class),
+
+  base as (
+    select c.slot, format('%s:%s:%s', coalesce(min(u.new_id), e.new_id), e.new_id, string_agg(u.new_id::text, ',' order by u.new_id)) as made
+    from (select slot, row_number() over (order by slot) as n from webhook_cursors) c
+    cross join ending e
+    left join (select distinct new_id, seen from class) u on not u.seen[c.n]
+    group by c.slot, e.new_id
+  ),
+
+  batches as (
+    update segment_batches b set xact_id = c.new_id::text::xid8 from class c where b.batch_id = c.batch_id
+  ),
+
+  cursors as (
+    update webhook_cursors c
+    set
+      base = case when c.base is not null then b.made::pg_snapshot end,
+      lsn = case when c.lsn is not null and c.base is null and c.past in ('none', 'done') then '0/0'::pg_lsn end,
+      commit_lsn = null,
+      documents = 0,
+      past = case when c.base is not null or c.past = 'begun' then 'wanted' else c.past end,
+      past_snapshot = case when c.base is null and c.past = 'done' then c.past_snapshot end,
+      version = c.version + 1,
+      writer = null
+    from base b
+    where b.slot = c.slot
+  ),
+
+  lakes as (
+    update lake_destinations d
+    set
+      system_identifier = s.system_identifier,
+      xact_id = coalesce(at.new_id, 0)::text::xid8,
+      batch_id = coalesce(at.batch_id, d.batch_id),
+      until_xact_id = case when d.until_xact_id is not null then coalesce(until.new_id, 0)::text::xid8 end,
+      until_batch_id = case when d.until_xact_id is not null then coalesce(until.batch_id, d.until_batch_id) end
+    from lake_destinations old
+    cross join pg_control_system() s
+    left join lateral (
+      select c.new_id, c.batch_id from class c where (c.old_id, c.batch_id) <= (old.xact_id, old.batch_id) order by 1 desc, 2 desc limit 1
+    ) at on true
+    left join lateral (
+      select c.new_id, c.batch_id from class c
+      where (c.old_id, c.batch_id) <= (old.until_xact_id, old.until_batch_id) order by 1 desc, 2 desc limit 1
+    ) until on true
+    where old.destination = d.destination
+  )
+
+  select new_id - 1 into last_id from ending;
+
+  if last_id::text::xid8 >= pg_snapshot_xmin(pg_current_snapshot()) then
+    raise exception 'The server has given too few transaction ids to set those of the dump below them all.'
+      using errcode = 'SG005',
+            hint = format('Adopt again once it has given those up to %s, as by select pg_current_xact_id(), each in its own transaction.', last_id);
+  end if;
 end $$;
 
-ALTER FUNCTION public.segment_adopt_server() OWNER TO segment_owner;
+ALTER FUNCTION public.segment_adopt() OWNER TO segment_owner;
 
-COMMENT ON FUNCTION public.segment_adopt_server() IS 'After a dump was restored on another server: makes every batch one that snapshots from now on see, forgets webhook_cursors, and records this server in segment_settings. On the server that is recorded it does nothing. The owner''s.';
+COMMENT ON FUNCTION public.segment_adopt() IS 'After a dump was restored on another server, or pg_upgrade: rewrites what is kept in terms of transaction ids, so that each listener and each lake goes on with exactly what it had not done, and records this server in segment_settings. On the server that is recorded it does nothing. The owner''s.';
 
 CREATE FUNCTION public.segment_begin_batch() RETURNS void
     LANGUAGE plpgsql
@@ -1442,7 +1515,7 @@ GRANT ALL ON FUNCTION public.lake_forget(lake text) TO segment_keeper;
 
 REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.segment_adopt_server() FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.segment_adopt() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_begin_batch() FROM PUBLIC;
 

@@ -7,7 +7,7 @@ as $$
 begin
   if until is null or until >= current_date then
     raise exception 'The horizon cannot be moved to %: events of today and of what is to come are always taken.', until
-      using errcode = 'SG005',
+      using errcode = 'SG008',
             hint = 'Keep a day at least.';
   end if;
   if until::timestamptz <= (select horizon from segment_settings) then

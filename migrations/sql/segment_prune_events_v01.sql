@@ -16,7 +16,7 @@ declare
 begin
   perform segment_require_read_committed();
   if until is null or not (whole or day is null) then
-    raise exception 'The events of % are not expired.', day using errcode = 'SG005', hint = 'Move the horizon first.';
+    raise exception 'The events of % are not expired.', day using errcode = 'SG008', hint = 'Move the horizon first.';
   end if;
   select d.xact_id, d.batch_id into last_xact, last_batch from lake_destinations d order by d.xact_id, d.batch_id limit 1;
   if not found then

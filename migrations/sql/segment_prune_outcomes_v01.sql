@@ -9,7 +9,7 @@ declare
 begin
   perform segment_require_read_committed();
   if day >= current_date or day > (select min(d) from segment_prunable_days('segment_outcomes', current_date) d) then
-    raise exception 'Outcomes of % are not the oldest.', day using errcode = 'SG005', hint = 'Days go in their order.';
+    raise exception 'Outcomes of % are not the oldest.', day using errcode = 'SG008', hint = 'Days go in their order.';
   end if;
 
   lock table only segment_outcomes in access exclusive mode;

@@ -254,9 +254,9 @@ def test_the_functions_guard_themselves(database: Database, tmp_path: Path) -> N
     fill(database)
     age(database)
     for call, state in {
-        f"select segment_prune_events('{day(40)}')": "SG005",
-        "select segment_move_horizon(current_date)": "SG005",
-        f"select segment_prune_outcomes('{day(40)}')": "SG005",
+        f"select segment_prune_events('{day(40)}')": "SG008",
+        "select segment_move_horizon(current_date)": "SG008",
+        f"select segment_prune_outcomes('{day(40)}')": "SG008",
         f"select segment_move_horizon('{day(30)}'); select segment_prune_events('{day(45)}')": "SG006",
     }.items():
         with database.connect(ROLE) as connection, pytest.raises(psycopg.Error) as error:
