@@ -70,7 +70,7 @@ class Erase:
             try:
                 yield self._lake(find_store(destination), form)
             except LakeError as error:
-                unfinished.append(str(error))
+                unfinished.append(f"{printable(destination)}: {error}")
         self._ask("select segment_erase_statistics()")
         if unfinished:
             raise Unfinished(f"{' '.join(unfinished)} {Unfinished()}")
@@ -176,7 +176,7 @@ class Erase:
         if foreign:
             more = f" and {len(foreign) - 1:,} more" if foreign[1:] else ""
             raise LakeError(
-                f"{printable(store.name)} has files that this database does not know ({printable(foreign[0])}{more}), "
+                f"it has files that this database does not know ({printable(foreign[0])}{more}), "
                 "which may have events of the user: look, and move them away."
             )
 

@@ -12,6 +12,23 @@ ALTER FUNCTION public.lake_forget(lake text) OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.lake_forget(lake text) IS 'Forgets a lake, whose files stay where they are, so that retention waits for it no longer; false: it is not known.';
 
+CREATE FUNCTION public.lake_recount(lake text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  update lake_destinations d
+  set pruned = (
+    select coalesce(sum(f.rows), 0) from lake_fragments f where f.destination = d.destination and f.written_at is not null
+  ) - (
+    select coalesce(sum(b.events), 0) from segment_batches b where (b.xact_id, b.batch_id) <= (d.xact_id, d.batch_id)
+  )
+  where d.destination = lake
+$$;
+
+ALTER FUNCTION public.lake_recount(lake text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.lake_recount(lake text) IS 'Counts anew how many events the lake has that the tables no longer do.';
+
 CREATE FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -225,6 +242,7 @@ begin
     perform setval('segment_batch_floor', coalesce(unreduced[1], this));
   end if;
 
+  perform segment_refuse_suppressed(this);
   perform segment_reduce();
 end $$;
 
@@ -271,6 +289,130 @@ ALTER FUNCTION public.segment_ensure_partitions(first_day date, last_day date) O
 
 COMMENT ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) IS 'Makes the partitions for events of these UTC days, both included, but for those before the horizon, and for outcomes of today and tomorrow, where they are missing. The loader calls it; who loads by plain SQL alone calls it daily.';
 
+CREATE FUNCTION public.segment_erase_rejects(numbers bigint[]) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  removed bigint;
+begin
+  delete from segment_rejects r where r.reject_id = any (numbers);
+  get diagnostics removed = row_count;
+  return removed;
+end $$;
+
+ALTER FUNCTION public.segment_erase_rejects(numbers bigint[]) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_erase_rejects(numbers bigint[]) IS 'Removes these rejects; returns how many there were.';
+
+CREATE FUNCTION public.segment_erase_statistics() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  analyze segment_events (user_id), segment_outcomes (user_id), segment_memberships (user_id);
+  analyze segment_rejects, webhook_dead_letters;
+end $$;
+
+ALTER FUNCTION public.segment_erase_statistics() OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_erase_statistics() IS 'Makes the planner''s statistics of users anew.';
+
+CREATE FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, OUT outcomes bigint, OUT memberships bigint, OUT dead_letters bigint) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+begin
+  perform segment_require_read_committed();
+  perform from segment_memberships m where m.user_id = erased_user for update;
+  if exists (select from segment_memberships m where m.user_id = erased_user and m.member) or segment_leave_awaited(erased_user) <> '{}' then
+    raise exception 'The user is a member still, or a listener has not delivered that they left.'
+      using errcode = 'SG006',
+            hint = 'Call segment_leave(), and wait until segment_leave_awaited() is empty.';
+  end if;
+
+  update segment_suppressions s
+  set
+    batches = s.batches + coalesce(
+      (select range_agg(int8range(e.batch_id, e.batch_id, '[]')) from segment_events e where e.user_id = erased_user), '{}'
+    ),
+    everywhere = (select horizon is not null from segment_settings)
+  where s.hash = segment_user_hash(erased_user);
+
+  perform set_config('segment.erasing', 'on', true);
+  with gone as (
+    delete from segment_outcomes o where o.user_id = erased_user returning o.batch_id
+  ),
+  counted as (
+    update segment_batches b set outcomes = b.outcomes - g.n
+    from (select batch_id, count(*) as n from gone group by batch_id) g
+    where b.batch_id = g.batch_id
+  )
+  select count(*) into outcomes from gone;
+
+  with gone as (
+    delete from segment_events e where e.user_id = erased_user returning e.batch_id, e.seq
+  ),
+  counted as (
+    update segment_batches b set events = b.events - g.n
+    from (select batch_id, count(*) as n from gone group by batch_id) g
+    where b.batch_id = g.batch_id
+  )
+  select count(*) into events from gone;
+
+  update segment_batches b
+  set first_seq = coalesce(e.first_seq, b.first_seq), last_seq = coalesce(e.last_seq, b.last_seq)
+  from (
+    select n.batch_id, min(n.seq) as first_seq, max(n.seq) as last_seq
+    from segment_suppressions s
+    join segment_events n on n.batch_id <@ s.batches
+    where s.hash = segment_user_hash(erased_user)
+    group by n.batch_id
+  ) e
+  where b.batch_id = e.batch_id and (b.first_seq, b.last_seq) is distinct from (e.first_seq, e.last_seq)
+    and (select horizon from segment_settings) is null;
+
+  delete from segment_batches b
+  using segment_suppressions s
+  where s.hash = segment_user_hash(erased_user) and b.batch_id <@ s.batches and b.events = 0 and b.outcomes = 0;
+  perform set_config('segment.erasing', 'off', true);
+
+  delete from segment_memberships m where m.user_id = erased_user;
+  get diagnostics memberships = row_count;
+  delete from webhook_dead_letters l where l.document::jsonb ->> 'user' = erased_user;
+  get diagnostics dead_letters = row_count;
+  update webhook_cursors c set answer = null where position(erased_user in c.answer) > 0;
+end $$;
+
+ALTER FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, OUT outcomes bigint, OUT memberships bigint, OUT dead_letters bigint) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, OUT outcomes bigint, OUT memberships bigint, OUT dead_letters bigint) IS 'Removes a suppressed user''s events, outcomes, memberships and dead letters; returns how many. Raises SG006 before the user has left and every listener has delivered that.';
+
+CREATE FUNCTION public.segment_erasure_files(erased_user text, lake text) RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  select f.path
+  from lake_fragments f
+  join segment_suppressions s on s.hash = segment_user_hash(erased_user) and (s.everywhere or s.batches && f.batches)
+  where f.destination = lake and f.written_at is not null
+  order by f.path
+$$;
+
+ALTER FUNCTION public.segment_erasure_files(erased_user text, lake text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_erasure_files(erased_user text, lake text) IS 'The files of a lake that may have events of the user.';
+
+CREATE FUNCTION public.segment_erasure_finished(erased_user text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$ update segment_suppressions set finished_at = now() where hash = segment_user_hash(erased_user) $$;
+
+ALTER FUNCTION public.segment_erasure_finished(erased_user text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_erasure_finished(erased_user text) IS 'Records that the user is gone everywhere.';
+
 CREATE FUNCTION public.segment_events_begin_batch() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -297,6 +439,57 @@ ALTER FUNCTION public.segment_events_end_batch() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_events_end_batch() IS 'Trigger: ends and reduces the batch with the owner''s rights.';
 
+CREATE FUNCTION public.segment_leave(erased_user text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+  added bigint;
+begin
+  perform segment_require_read_committed();
+  perform segment_ensure_partitions(current_date, current_date + 1);
+  update segment_suppressions set leaving = pg_current_xact_id(), finished_at = null where hash = segment_user_hash(erased_user);
+  if not found then
+    raise exception 'The user is not suppressed, so they could come back.' using errcode = 'SG008', hint = 'Call segment_suppress() first.';
+  end if;
+
+  insert into segment_events (user_id, occurred_at, event_id, vendor, segment_name, remove)
+  select m.user_id, greatest(clock_timestamp(), m.last), gen_random_uuid(), m.vendor, m.segment_name, true
+  from segment_memberships m
+  where m.user_id = erased_user and m.member;
+  get diagnostics added = row_count;
+
+  update segment_suppressions
+  set leaving = null, leave_batches = case when added > 0 then leave_batches || currval('segment_batch_id') else leave_batches end
+  where hash = segment_user_hash(erased_user);
+  return added;
+end $$;
+
+ALTER FUNCTION public.segment_leave(erased_user text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_leave(erased_user text) IS 'Removes a suppressed user from each segment that they are in, in one batch; returns from how many. The time is now, or the key''s last where that is later.';
+
+CREATE FUNCTION public.segment_leave_awaited(erased_user text) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  select array(
+    select c.slot
+    from webhook_cursors c
+    where exists (
+      select from segment_suppressions s
+      join segment_batches b on b.batch_id = any (s.leave_batches)
+      where s.hash = segment_user_hash(erased_user) and pg_visible_in_snapshot(b.xact_id, c.base) is not true
+    )
+    order by c.slot
+  )
+$$;
+
+ALTER FUNCTION public.segment_leave_awaited(erased_user text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_leave_awaited(erased_user text) IS 'The slots whose listeners have not delivered yet, or not said so, that the user left.';
+
 CREATE FUNCTION public.segment_move_horizon(until date) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -306,7 +499,7 @@ CREATE FUNCTION public.segment_move_horizon(until date) RETURNS void
 begin
   if until is null or until >= current_date then
     raise exception 'The horizon cannot be moved to %: events of today and of what is to come are always taken.', until
-      using errcode = 'SG005',
+      using errcode = 'SG008',
             hint = 'Keep a day at least.';
   end if;
   if until::timestamptz <= (select horizon from segment_settings) then
@@ -360,7 +553,7 @@ declare
 begin
   perform segment_require_read_committed();
   if until is null or not (whole or day is null) then
-    raise exception 'The events of % are not expired.', day using errcode = 'SG005', hint = 'Move the horizon first.';
+    raise exception 'The events of % are not expired.', day using errcode = 'SG008', hint = 'Move the horizon first.';
   end if;
   select d.xact_id, d.batch_id into last_xact, last_batch from lake_destinations d order by d.xact_id, d.batch_id limit 1;
   if not found then
@@ -412,7 +605,7 @@ declare
 begin
   perform segment_require_read_committed();
   if day >= current_date or day > (select min(d) from segment_prunable_days('segment_outcomes', current_date) d) then
-    raise exception 'Outcomes of % are not the oldest.', day using errcode = 'SG005', hint = 'Days go in their order.';
+    raise exception 'Outcomes of % are not the oldest.', day using errcode = 'SG008', hint = 'Days go in their order.';
   end if;
 
   lock table only segment_outcomes in access exclusive mode;
@@ -689,6 +882,53 @@ ALTER FUNCTION public.segment_refuse_change() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_refuse_change() IS 'Trigger: refuses the statement, except within a function that may erase.';
 
+CREATE FUNCTION public.segment_refuse_suppressed(batch bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  partition regclass;
+  looked_at boolean := false;
+begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('pgsegments suppressions', 0));
+  if not exists (select from segment_suppressions) or exists (select from segment_suppressions where leaving = pg_current_xact_id()) then
+    return;
+  end if;
+  for partition in
+    select inhrelid::regclass from pg_inherits
+    where inhparent = 'segment_events'::regclass and pg_stat_get_xact_tuples_inserted(inhrelid) > 0
+  loop
+    looked_at := true;
+    perform segment_refuse_suppressed_in(partition, batch);
+  end loop;
+  if not looked_at then
+    perform segment_refuse_suppressed_in('segment_events', batch);
+  end if;
+end $$;
+
+ALTER FUNCTION public.segment_refuse_suppressed(batch bigint) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_refuse_suppressed(batch bigint) IS 'Raises where the batch has events of a user who has been erased.';
+
+CREATE FUNCTION public.segment_refuse_suppressed_in(events regclass, batch bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+declare
+  users text[];
+begin
+  execute format('select array(select distinct user_id from %s where batch_id = $1)', events) into users using batch;
+  if segment_suppressed(users) <> '{}' then
+    raise exception 'Events of a user who has been erased are not taken, so nothing was added.'
+      using errcode = 'SG009',
+            hint = 'Leave them out; the loader does, and counts them.';
+  end if;
+end $_$;
+
+ALTER FUNCTION public.segment_refuse_suppressed_in(events regclass, batch bigint) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_refuse_suppressed_in(events regclass, batch bigint) IS 'Raises where the batch has, in this table, events of a user who has been erased.';
+
 CREATE FUNCTION public.segment_require_exported(partition text, until timestamp with time zone, last_xact xid8, last_batch bigint) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -747,6 +987,53 @@ end $$;
 ALTER FUNCTION public.segment_reset() OWNER TO segment_owner;
 
 COMMENT ON FUNCTION public.segment_reset() IS 'Back to pristine: empties events, memberships, outcomes, batches, rejects and sources, forgets the lakes, and unsets the horizon. The owner''s.';
+
+CREATE FUNCTION public.segment_suppress(erased_user text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET lock_timeout TO '1s'
+    AS $$
+begin
+  perform segment_require_read_committed();
+  if exists (select from segment_suppressions where hash = segment_user_hash(erased_user)) then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('pgsegments suppressions', 0));
+  insert into segment_suppressions (hash) values (segment_user_hash(erased_user)) on conflict do nothing;
+end $$;
+
+ALTER FUNCTION public.segment_suppress(erased_user text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_suppress(erased_user text) IS 'From now on no event of the user is taken. Raises lock_not_available where a transaction that adds events is open for long.';
+
+CREATE FUNCTION public.segment_suppressed(users text[]) RETURNS text[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if not exists (select from segment_suppressions) then
+    return '{}';
+  end if;
+  return array(
+    select u.name
+    from unnest(users) u (name)
+    cross join segment_suppression_key k
+    where sha256(k.key || convert_to(u.name, 'UTF8')) in (select hash from segment_suppressions)
+  );
+end $$;
+
+ALTER FUNCTION public.segment_suppressed(users text[]) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_suppressed(users text[]) IS 'Those of the users who have been erased.';
+
+CREATE FUNCTION public.segment_user_hash(erased_user text) RETURNS bytea
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$ select sha256(k.key || convert_to(erased_user, 'UTF8')) from segment_suppression_key k $$;
+
+ALTER FUNCTION public.segment_user_hash(erased_user text) OWNER TO segment_owner;
+
+COMMENT ON FUNCTION public.segment_user_hash(erased_user text) IS 'What segment_suppressions knows a user by.';
 
 CREATE TABLE public.lake_destinations (
     destination text NOT NULL COLLATE pg_catalog."C",
@@ -817,6 +1104,19 @@ COMMENT ON COLUMN public.lake_fragments.checksum IS 'SHA-256 of the whole file; 
 COMMENT ON COLUMN public.lake_fragments.recorded_at IS 'When it was recorded: it was complete then, under another name.';
 
 COMMENT ON COLUMN public.lake_fragments.written_at IS 'Since when it is known to be there; null: it may not be yet.';
+
+CREATE TABLE public.lake_removals (
+    destination text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C"
+);
+
+ALTER TABLE public.lake_removals OWNER TO segment_owner;
+
+COMMENT ON TABLE public.lake_removals IS 'Files of the lakes that were replaced and are to be removed: no longer recorded in lake_fragments, and perhaps there still.';
+
+COMMENT ON COLUMN public.lake_removals.destination IS 'The lake: a row of lake_destinations.';
+
+COMMENT ON COLUMN public.lake_removals.path IS 'The file, below the destination.';
 
 CREATE TABLE public.segment_alembic_version (
     version_num character varying(32) NOT NULL
@@ -1228,7 +1528,8 @@ CREATE TABLE public.segment_sources (
     rejected bigint DEFAULT 0 NOT NULL,
     first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone
+    finished_at timestamp with time zone,
+    suppressed bigint DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE public.segment_sources OWNER TO segment_owner;
@@ -1252,6 +1553,50 @@ COMMENT ON COLUMN public.segment_sources.first_seen_at IS 'When it was first see
 COMMENT ON COLUMN public.segment_sources.updated_at IS 'When a batch of it was last committed.';
 
 COMMENT ON COLUMN public.segment_sources.finished_at IS 'When the file had been read to its end; null: it is being read, is followed, or is a stream, which has no end that is known.';
+
+COMMENT ON COLUMN public.segment_sources.suppressed IS 'Lines that came from it for users who have been erased: nothing of them is kept.';
+
+CREATE TABLE public.segment_suppression_key (
+    one boolean DEFAULT true NOT NULL,
+    key bytea DEFAULT sha256(convert_to(((gen_random_uuid())::text || (gen_random_uuid())::text), 'UTF8'::name)) NOT NULL,
+    CONSTRAINT segment_suppression_key_one_check CHECK (one)
+);
+
+ALTER TABLE public.segment_suppression_key OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_suppression_key IS 'What the hashes of segment_suppressions are made with; one row, which only the owner reads.';
+
+COMMENT ON COLUMN public.segment_suppression_key.one IS 'Always true: keeps the table at one row.';
+
+COMMENT ON COLUMN public.segment_suppression_key.key IS 'Random.';
+
+CREATE TABLE public.segment_suppressions (
+    hash bytea NOT NULL,
+    suppressed_at timestamp with time zone DEFAULT now() NOT NULL,
+    leaving xid8,
+    leave_batches bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    batches int8multirange DEFAULT '{}'::int8multirange NOT NULL,
+    everywhere boolean DEFAULT false NOT NULL,
+    finished_at timestamp with time zone
+);
+
+ALTER TABLE public.segment_suppressions OWNER TO segment_owner;
+
+COMMENT ON TABLE public.segment_suppressions IS 'Users who have been erased, and whose events are not taken any more: a row each. segment_reset() leaves it as it is.';
+
+COMMENT ON COLUMN public.segment_suppressions.hash IS 'SHA-256 of the key, followed by the user in UTF-8.';
+
+COMMENT ON COLUMN public.segment_suppressions.suppressed_at IS 'When erasing began.';
+
+COMMENT ON COLUMN public.segment_suppressions.leaving IS 'The transaction that may add the user''s last removals.';
+
+COMMENT ON COLUMN public.segment_suppressions.leave_batches IS 'The batches of these removals: every listener delivers them before the user''s rows go.';
+
+COMMENT ON COLUMN public.segment_suppressions.batches IS 'The batches that had events of the user: the lakes'' files of these are searched.';
+
+COMMENT ON COLUMN public.segment_suppressions.everywhere IS 'Whether retention had removed events, so that all files of the lakes are searched.';
+
+COMMENT ON COLUMN public.segment_suppressions.finished_at IS 'When the user was gone everywhere; null: lake erase is to be run again.';
 
 CREATE VIEW public.segment_toggles AS
  SELECT user_id,
@@ -1398,6 +1743,9 @@ ALTER TABLE ONLY public.lake_destinations
 ALTER TABLE ONLY public.lake_fragments
     ADD CONSTRAINT lake_fragments_pkey PRIMARY KEY (destination, path);
 
+ALTER TABLE ONLY public.lake_removals
+    ADD CONSTRAINT lake_removals_pkey PRIMARY KEY (destination, path);
+
 ALTER TABLE ONLY public.segment_alembic_version
     ADD CONSTRAINT segment_alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -1430,6 +1778,12 @@ ALTER TABLE ONLY public.segment_source_positions
 
 ALTER TABLE ONLY public.segment_sources
     ADD CONSTRAINT segment_sources_pkey PRIMARY KEY (source);
+
+ALTER TABLE ONLY public.segment_suppression_key
+    ADD CONSTRAINT segment_suppression_key_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY public.segment_suppressions
+    ADD CONSTRAINT segment_suppressions_pkey PRIMARY KEY (hash);
 
 ALTER TABLE ONLY public.webhook_cursors
     ADD CONSTRAINT webhook_cursors_pkey PRIMARY KEY (slot);
@@ -1513,6 +1867,9 @@ GRANT USAGE ON SCHEMA public TO segment_keeper;
 REVOKE ALL ON FUNCTION public.lake_forget(lake text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lake_forget(lake text) TO segment_keeper;
 
+REVOKE ALL ON FUNCTION public.lake_recount(lake text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.lake_recount(lake text) TO segment_keeper;
+
 REVOKE ALL ON FUNCTION public.segment_add_partition(parent text, partition text, lower text, upper text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_adopt() FROM PUBLIC;
@@ -1532,9 +1889,30 @@ REVOKE ALL ON FUNCTION public.segment_end_batch() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.segment_ensure_partitions(first_day date, last_day date) TO segment_loader;
 
+REVOKE ALL ON FUNCTION public.segment_erase_rejects(numbers bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_erase_rejects(numbers bigint[]) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_erase_statistics() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_erase_statistics() TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, OUT outcomes bigint, OUT memberships bigint, OUT dead_letters bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, OUT outcomes bigint, OUT memberships bigint, OUT dead_letters bigint) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_erasure_files(erased_user text, lake text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_erasure_files(erased_user text, lake text) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_erasure_finished(erased_user text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_erasure_finished(erased_user text) TO segment_keeper;
+
 REVOKE ALL ON FUNCTION public.segment_events_begin_batch() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_events_end_batch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_leave(erased_user text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_leave(erased_user text) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_leave_awaited(erased_user text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_leave_awaited(erased_user text) TO segment_keeper;
 
 REVOKE ALL ON FUNCTION public.segment_move_horizon(until date) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.segment_move_horizon(until date) TO segment_keeper;
@@ -1558,11 +1936,23 @@ REVOKE ALL ON FUNCTION public.segment_reduce() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_refuse_change() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.segment_refuse_suppressed(batch bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_refuse_suppressed_in(events regclass, batch bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.segment_require_exported(partition text, until timestamp with time zone, last_xact xid8, last_batch bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_require_read_committed() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.segment_reset() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.segment_suppress(erased_user text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_suppress(erased_user text) TO segment_keeper;
+
+REVOKE ALL ON FUNCTION public.segment_suppressed(users text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.segment_suppressed(users text[]) TO segment_loader;
+
+REVOKE ALL ON FUNCTION public.segment_user_hash(erased_user text) FROM PUBLIC;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.lake_destinations TO segment_lake;
 GRANT SELECT ON TABLE public.lake_destinations TO segment_reader;
@@ -1570,7 +1960,11 @@ GRANT SELECT ON TABLE public.lake_destinations TO segment_keeper;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.lake_fragments TO segment_lake;
 GRANT SELECT ON TABLE public.lake_fragments TO segment_reader;
-GRANT SELECT ON TABLE public.lake_fragments TO segment_keeper;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.lake_fragments TO segment_keeper;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.lake_removals TO segment_keeper;
+GRANT SELECT,INSERT,DELETE ON TABLE public.lake_removals TO segment_lake;
+GRANT SELECT ON TABLE public.lake_removals TO segment_reader;
 
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_loader;
 GRANT SELECT ON TABLE public.segment_alembic_version TO segment_listener;
@@ -1622,6 +2016,7 @@ GRANT USAGE ON SEQUENCE public.segment_reject_id TO segment_loader;
 GRANT SELECT,INSERT,DELETE ON TABLE public.segment_rejects TO segment_loader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_reader;
 GRANT SELECT ON TABLE public.segment_rejects TO segment_dbt;
+GRANT SELECT ON TABLE public.segment_rejects TO segment_keeper;
 
 GRANT SELECT ON TABLE public.segment_settings TO segment_loader;
 GRANT SELECT ON TABLE public.segment_settings TO segment_listener;

@@ -13,7 +13,7 @@ REMOVES = re.compile(
     re.IGNORECASE,
 )
 
-MAY = {"segment_reset", "segment_prune_events", "segment_prune_outcomes"}
+MAY = {"segment_reset", "segment_prune_events", "segment_prune_outcomes", "segment_erase_user"}
 """Functions that remove such rows."""
 
 GONE_WITH_EVERYTHING = {"drop_core_v01.sql"}
@@ -65,4 +65,5 @@ def test_the_code() -> None:
         "segment_reset_v03.sql",
         "segment_prune_events_v01.sql",
         "segment_prune_outcomes_v01.sql",
+        "segment_erase_v01.sql",
     }

@@ -95,6 +95,9 @@ DENIED = {
     ],
     "segment_keeper": [
         ADD,
+        "select * from segment_suppressions",
+        "select * from segment_suppression_key",
+        "select segment_suppressed('{nobody}')",
         "select * from segment_events",
         "select * from segment_memberships",
         "delete from segment_events",
@@ -141,12 +144,30 @@ PRUNING = [
     "select lake_forget('d')",
 ]
 
+ERASING = [
+    "select segment_suppress('nobody')",
+    "select segment_leave('nobody')",
+    "select segment_leave_awaited('nobody')",
+    "select segment_erase_user('nobody')",
+    "select segment_erase_rejects('{}')",
+    "select segment_erasure_files('nobody', 'd')",
+    "select lake_recount('d')",
+    "select segment_erasure_finished('nobody')",
+    "select segment_erase_statistics()",
+    "insert into lake_removals (destination, path) values ('d', 'p')",
+    "delete from lake_removals",
+]
+
 for role in DENIED:
     if role != "segment_keeper":
+        DENIED[role] += ["select * from segment_suppressions", "select * from segment_suppression_key"]
+        DENIED[role] += [statement for statement in ERASING if "removals" not in statement]
         DENIED[role] += [*PRUNING, "select segment_prune_events(null)", "select segment_prune_outcomes(current_date)"]
 
 DENIED["segment_dbt"] = [
     *PRUNING,
+    "select * from segment_suppressions",
+    "select segment_suppressed('{nobody}')",
     ADD,
     f"select * from {PARTITION}",
     "update segment_memberships set member = true",
@@ -180,7 +201,10 @@ SEEN = {
         *("segment_alembic_version", "webhook_cursors", "webhook_delivered", "webhook_dead_letters"),
         *("lake_destinations", "lake_fragments"),
     ),
-    "segment_keeper": ("segment_settings", "segment_alembic_version", "lake_destinations", "lake_fragments"),
+    "segment_keeper": (
+        *("segment_settings", "segment_alembic_version", "lake_destinations", "lake_fragments", "lake_removals"),
+        "segment_rejects",
+    ),
     "segment_lake": (
         *("segment_events", "segment_batches", "segment_settings", "segment_alembic_version", "lake_destinations"),
         "lake_fragments",
@@ -212,7 +236,7 @@ ALLOWED = {
     "segment_listener": SEEING["segment_listener"] + LISTENING,
     "segment_reader": SEEING["segment_reader"],
     "segment_lake": SEEING["segment_lake"] + EXPORTING,
-    "segment_keeper": SEEING["segment_keeper"] + PRUNING,
+    "segment_keeper": SEEING["segment_keeper"] + PRUNING + ERASING,
     "segment_loader": [
         ADD,
         "select segment_ensure_partitions(current_date, current_date + 1)",
