@@ -109,7 +109,7 @@ DENIED = {
         "update segment_settings set horizon = now()",
         "select segment_reset()",
         "select segment_add_partition('segment_events', 'x', 'minvalue', 'maxvalue')",
-        "select segment_adopt_server()",
+        "select segment_adopt()",
         "set role segment_owner",
     ],
     "segment_reader": [
