@@ -25,6 +25,7 @@ from loader.database import sentence as loader_sentence
 from loader.errors import LoaderError
 from loader.options import duration
 from loader.stream import Stream
+from loader.subject import storable
 
 DAY = 86_400.0
 MOST_CHARACTERS = 256
@@ -126,7 +127,7 @@ def erase(user: str, retry_for: float) -> None:
     They leave each segment first, which every listener delivers. Stopped or killed at any point and run again, the command goes
     on where it was. A report on stdout says what was removed where.
     """
-    if not 1 <= len(user) <= MOST_CHARACTERS or "\0" in user:
+    if not 1 <= len(user) <= MOST_CHARACTERS or not storable(user):
         raise click.BadParameter("1 to 256 characters, as users have", param_hint="--user")
     with stopping_on_signals() as stopping, progress() as bar, closing(keeping(retry_for, stopping)) as session:
         for report in Erase(session, user, retry_for, stopping, bar).run():

@@ -20,7 +20,9 @@ SAME_SERVER = "select from public.segment_settings join pg_control_system() usin
 # The last one is new in PostgreSQL 17.
 PATIENCE = """
 select set_config(name, '0', false) from pg_settings
-where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+where name in (
+  'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'
+)
 """
 """What a database or a role sets of these is meant for others: an export takes as long as it takes."""
 
@@ -29,7 +31,7 @@ LOCK = "select pg_advisory_lock(hashtextextended('pgsegments lake ' || %s, 0))"
 LOCK_SECONDS = 3
 """How long an export that was killed may take to be gone from the server."""
 
-KEEPER = "select pg_try_advisory_lock(hashtextextended('pgsegments keeper', 0))"
+KEEPER = "select pg_advisory_lock(hashtextextended('pgsegments keeper', 0))"
 
 IS_KEEPER = "select has_function_privilege('segment_prune_events(date)', 'execute')"
 
@@ -68,10 +70,19 @@ def keeping(patience: float, stopping: Event) -> Session:
             raise NotKeeper
         if one(connection, SAME_SERVER) is None:
             raise WrongServer
-        if one(connection, KEEPER) == (False,):
-            raise KeeperBusy
+        lock_keeper(connection)
 
     return Session(patience, stopping, take)
+
+
+def lock_keeper(connection: Connection) -> None:
+    """Be the only one who removes anything, or raise KeeperBusy; one that was killed is waited for."""
+    try:
+        with connection.transaction():
+            connection.execute(f"set local lock_timeout = '{LOCK_SECONDS}s'")
+            connection.execute(KEEPER)
+    except errors.LockNotAvailable:
+        raise KeeperBusy from None
 
 
 def begin(connection: Connection) -> None:

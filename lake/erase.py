@@ -78,15 +78,17 @@ class Erase:
 
     def _suppress(self) -> None:
         ends_at = time.monotonic() + self.retry_for
-        while True:
-            try:
-                self._ask("select segment_suppress(%s)", self.user)
-                return
-            except errors.LockNotAvailable:
-                if self.stopping.wait(POLL_SECONDS) or time.monotonic() > ends_at:
-                    raise StillInUse(
-                        "A transaction that adds events is open for long: end it, and run the command again."
-                    ) from None
+        while not self._is_suppressed():
+            if self.stopping.wait(POLL_SECONDS) or time.monotonic() > ends_at:
+                raise StillInUse("A transaction that adds events is open for long: end it, and run the command again.")
+
+    def _is_suppressed(self) -> bool:
+        """Suppress the user, unless that would have to wait for long."""
+        try:
+            self._ask("select segment_suppress(%s)", self.user)
+        except errors.LockNotAvailable:
+            return False
+        return True
 
     def _tables(self) -> Report:
         """They leave, every listener delivers that, and their rows go; begun again where somebody has added them meanwhile."""

@@ -29,6 +29,8 @@ from (
 cross join has
 """
 
+UNFINISHED = "select from segment_suppressions where finished_at is null limit 1"
+
 
 class Result(NamedTuple):
     """What there is, and what is wrong with it: a line each."""
@@ -51,6 +53,7 @@ def verify(connection: Connection, store: Store, bar: Bar) -> Result:
         connection.execute("set transaction isolation level repeatable read")
         written = [fragment for fragment in ledger.fragments(connection, store.name) if fragment.written]
         reduced, missing, waiting = one(connection, COVERAGE, store.name, store.name) or (0, 0, 0)
+        erasing = one(connection, UNFINISHED) is not None
     sizes = store.sizes()  # has all that was written, and nothing that is not recorded by now
     replaced = ledger.removals(connection, store.name)
     foreign = sizes.keys() - {fragment.path for fragment in ledger.fragments(connection, store.name)} - set(replaced)
@@ -61,9 +64,16 @@ def verify(connection: Connection, store: Store, bar: Bar) -> Result:
         *(f"{path} is foreign: this database did not export it" for path in sorted(foreign)),
         *(f"{path} has events of an erased user still: run lake erase again" for path in replaced if path in sizes),
         *([f"{missing:,} batches that should be in the lake are in none of its files"] if missing else []),
-        *([f"the files have {events:,} events, the batches that were exported brought {reduced:,}"] if events != reduced else []),
+        *([differing(events, reduced, erasing)] if events != reduced else []),
     ]
     return Result(len(written), events, waiting, problems)
+
+
+def differing(events: int, reduced: int, erasing: bool) -> str:
+    """What it means that the files have not as many events as the tables tell."""
+    if erasing:
+        return "the files may have events of an erased user still: run lake erase again"
+    return f"the files have {events:,} events, the batches that were exported brought {reduced:,}"
 
 
 def faults(store: Store, fragment: Recorded, size: int | None, bar: Bar) -> Iterator[str]:

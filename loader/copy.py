@@ -36,7 +36,7 @@ on conflict (user_id, occurred_at, event_id) do nothing
 
 SUPPRESSED = """
 delete from pg_temp.segment_incoming
-where user_id = any (segment_suppressed(array(select distinct user_id from pg_temp.segment_incoming)))
+where user_id = any ((select segment_suppressed(array(select distinct user_id from pg_temp.segment_incoming)))::text[])
 """
 
 ERASED = "SG009"

@@ -382,7 +382,10 @@ begin
   get diagnostics memberships = row_count;
   delete from webhook_dead_letters l where l.document::jsonb ->> 'user' = erased_user;
   get diagnostics dead_letters = row_count;
-  update webhook_cursors c set answer = null where position(erased_user in c.answer) > 0;
+  update webhook_dead_letters l set answer = 'Not kept: it named a user who was erased.'
+  where position(erased_user in l.answer) > 0 or position(btrim(to_json(erased_user)::text, '"') in l.answer) > 0;
+  update webhook_cursors c set answer = null
+  where position(erased_user in c.answer) > 0 or position(btrim(to_json(erased_user)::text, '"') in c.answer) > 0;
 end $$;
 
 ALTER FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, OUT outcomes bigint, OUT memberships bigint, OUT dead_letters bigint) OWNER TO segment_owner;
@@ -461,7 +464,11 @@ begin
   get diagnostics added = row_count;
 
   update segment_suppressions
-  set leaving = null, leave_batches = case when added > 0 then leave_batches || currval('segment_batch_id') else leave_batches end
+  set
+    leaving = null,
+    batches = batches + coalesce(
+      (select range_agg(int8range(o.batch_id, o.batch_id, '[]')) from segment_outcomes o where o.user_id = erased_user), '{}'
+    )
   where hash = segment_user_hash(erased_user);
   return added;
 end $$;
@@ -479,7 +486,8 @@ CREATE FUNCTION public.segment_leave_awaited(erased_user text) RETURNS text[]
     from webhook_cursors c
     where exists (
       select from segment_suppressions s
-      join segment_batches b on b.batch_id = any (s.leave_batches)
+      cross join unnest(s.batches) r (ids)
+      join segment_batches b on b.batch_id >= lower(r.ids) and b.batch_id < upper(r.ids)
       where s.hash = segment_user_hash(erased_user) and pg_visible_in_snapshot(b.xact_id, c.base) is not true
     )
     order by c.slot
@@ -488,7 +496,7 @@ $$;
 
 ALTER FUNCTION public.segment_leave_awaited(erased_user text) OWNER TO segment_owner;
 
-COMMENT ON FUNCTION public.segment_leave_awaited(erased_user text) IS 'The slots whose listeners have not delivered yet, or not said so, that the user left.';
+COMMENT ON FUNCTION public.segment_leave_awaited(erased_user text) IS 'The slots whose listeners have not delivered yet, or not said so, what the user did, up to their leaving.';
 
 CREATE FUNCTION public.segment_move_horizon(until date) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -891,6 +899,9 @@ declare
   looked_at boolean := false;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('pgsegments suppressions', 0));
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    perform from segment_suppression_key for share;  -- an older snapshot may lack who was put on the list: this fails then
+  end if;
   if not exists (select from segment_suppressions) or exists (select from segment_suppressions where leaving = pg_current_xact_id()) then
     return;
   end if;
@@ -1000,6 +1011,7 @@ begin
   end if;
   perform pg_advisory_xact_lock(hashtextextended('pgsegments suppressions', 0));
   insert into segment_suppressions (hash) values (segment_user_hash(erased_user)) on conflict do nothing;
+  update segment_suppression_key set one = one;  -- a transaction with an older snapshot is refused by it
 end $$;
 
 ALTER FUNCTION public.segment_suppress(erased_user text) OWNER TO segment_owner;
@@ -1007,10 +1019,11 @@ ALTER FUNCTION public.segment_suppress(erased_user text) OWNER TO segment_owner;
 COMMENT ON FUNCTION public.segment_suppress(erased_user text) IS 'From now on no event of the user is taken. Raises lock_not_available where a transaction that adds events is open for long.';
 
 CREATE FUNCTION public.segment_suppressed(users text[]) RETURNS text[]
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
 begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('pgsegments suppressions', 0));
   if not exists (select from segment_suppressions) then
     return '{}';
   end if;
@@ -1024,7 +1037,7 @@ end $$;
 
 ALTER FUNCTION public.segment_suppressed(users text[]) OWNER TO segment_owner;
 
-COMMENT ON FUNCTION public.segment_suppressed(users text[]) IS 'Those of the users who have been erased.';
+COMMENT ON FUNCTION public.segment_suppressed(users text[]) IS 'Those of the users who have been erased. Until the transaction ends no other is.';
 
 CREATE FUNCTION public.segment_user_hash(erased_user text) RETURNS bytea
     LANGUAGE sql STABLE
@@ -1574,7 +1587,6 @@ CREATE TABLE public.segment_suppressions (
     hash bytea NOT NULL,
     suppressed_at timestamp with time zone DEFAULT now() NOT NULL,
     leaving xid8,
-    leave_batches bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     batches int8multirange DEFAULT '{}'::int8multirange NOT NULL,
     everywhere boolean DEFAULT false NOT NULL,
     finished_at timestamp with time zone
@@ -1590,9 +1602,7 @@ COMMENT ON COLUMN public.segment_suppressions.suppressed_at IS 'When erasing beg
 
 COMMENT ON COLUMN public.segment_suppressions.leaving IS 'The transaction that may add the user''s last removals.';
 
-COMMENT ON COLUMN public.segment_suppressions.leave_batches IS 'The batches of these removals: every listener delivers them before the user''s rows go.';
-
-COMMENT ON COLUMN public.segment_suppressions.batches IS 'The batches that had events of the user: the lakes'' files of these are searched.';
+COMMENT ON COLUMN public.segment_suppressions.batches IS 'The batches that had events of the user: every listener delivers them before the user''s rows go, and the lakes'' files of these are searched.';
 
 COMMENT ON COLUMN public.segment_suppressions.everywhere IS 'Whether retention had removed events, so that all files of the lakes are searched.';
 
@@ -2030,6 +2040,8 @@ GRANT SELECT ON TABLE public.segment_source_positions TO segment_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.segment_sources TO segment_loader;
 GRANT SELECT ON TABLE public.segment_sources TO segment_reader;
+
+GRANT SELECT(finished_at) ON TABLE public.segment_suppressions TO segment_lake;
 
 GRANT SELECT ON TABLE public.segment_toggles TO segment_listener;
 GRANT SELECT ON TABLE public.segment_toggles TO segment_reader;

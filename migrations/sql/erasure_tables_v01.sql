@@ -11,7 +11,6 @@ create table segment_suppressions (
   hash bytea primary key,
   suppressed_at timestamptz not null default now(),
   leaving xid8,
-  leave_batches bigint[] not null default '{}',
   batches int8multirange not null default '{}',
   everywhere boolean not null default false,
   finished_at timestamptz
@@ -29,6 +28,7 @@ grant select on segment_rejects to segment_keeper;
 grant select, insert, update, delete on lake_fragments, lake_removals to segment_keeper;
 grant select, insert, delete on lake_removals to segment_lake;
 grant select on lake_removals to segment_reader;
+grant select (finished_at) on segment_suppressions to segment_lake;
 
 comment on table segment_suppression_key is 'What the hashes of segment_suppressions are made with; one row, which only the owner reads.';
 comment on column segment_suppression_key.one is 'Always true: keeps the table at one row.';
@@ -37,8 +37,7 @@ comment on table segment_suppressions is 'Users who have been erased, and whose 
 comment on column segment_suppressions.hash is 'SHA-256 of the key, followed by the user in UTF-8.';
 comment on column segment_suppressions.suppressed_at is 'When erasing began.';
 comment on column segment_suppressions.leaving is 'The transaction that may add the user''s last removals.';
-comment on column segment_suppressions.leave_batches is 'The batches of these removals: every listener delivers them before the user''s rows go.';
-comment on column segment_suppressions.batches is 'The batches that had events of the user: the lakes'' files of these are searched.';
+comment on column segment_suppressions.batches is 'The batches that had events of the user: every listener delivers them before the user''s rows go, and the lakes'' files of these are searched.';
 comment on column segment_suppressions.everywhere is 'Whether retention had removed events, so that all files of the lakes are searched.';
 comment on column segment_suppressions.finished_at is 'When the user was gone everywhere; null: lake erase is to be run again.';
 comment on table lake_removals is 'Files of the lakes that were replaced and are to be removed: no longer recorded in lake_fragments, and perhaps there still.';

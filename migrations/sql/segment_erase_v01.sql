@@ -19,11 +19,16 @@ begin
   get diagnostics added = row_count;
 
   update segment_suppressions
-  set leaving = null, leave_batches = case when added > 0 then leave_batches || currval('segment_batch_id') else leave_batches end
+  set
+    leaving = null,
+    batches = batches + coalesce(
+      (select range_agg(int8range(o.batch_id, o.batch_id, '[]')) from segment_outcomes o where o.user_id = erased_user), '{}'
+    )
   where hash = segment_user_hash(erased_user);
   return added;
 end $$;
 
+-- Not only the leaving: an older toggle that a listener has yet to deliver from the tables must not go either.
 create function segment_leave_awaited(erased_user text) returns text[]
 language sql stable security definer set search_path = public, pg_temp
 as $$
@@ -32,7 +37,8 @@ as $$
     from webhook_cursors c
     where exists (
       select from segment_suppressions s
-      join segment_batches b on b.batch_id = any (s.leave_batches)
+      cross join unnest(s.batches) r (ids)
+      join segment_batches b on b.batch_id >= lower(r.ids) and b.batch_id < upper(r.ids)
       where s.hash = segment_user_hash(erased_user) and pg_visible_in_snapshot(b.xact_id, c.base) is not true
     )
     order by c.slot
@@ -102,7 +108,10 @@ begin
   get diagnostics memberships = row_count;
   delete from webhook_dead_letters l where l.document::jsonb ->> 'user' = erased_user;
   get diagnostics dead_letters = row_count;
-  update webhook_cursors c set answer = null where position(erased_user in c.answer) > 0;
+  update webhook_dead_letters l set answer = 'Not kept: it named a user who was erased.'
+  where position(erased_user in l.answer) > 0 or position(btrim(to_json(erased_user)::text, '"') in l.answer) > 0;
+  update webhook_cursors c set answer = null
+  where position(erased_user in c.answer) > 0 or position(btrim(to_json(erased_user)::text, '"') in c.answer) > 0;
 end $$;
 
 create function segment_erase_rejects(numbers bigint[]) returns bigint
@@ -162,7 +171,7 @@ grant execute on function
 to segment_keeper;
 
 comment on function segment_leave(text) is 'Removes a suppressed user from each segment that they are in, in one batch; returns from how many. The time is now, or the key''s last where that is later.';
-comment on function segment_leave_awaited(text) is 'The slots whose listeners have not delivered yet, or not said so, that the user left.';
+comment on function segment_leave_awaited(text) is 'The slots whose listeners have not delivered yet, or not said so, what the user did, up to their leaving.';
 comment on function segment_erase_user(text) is 'Removes a suppressed user''s events, outcomes, memberships and dead letters; returns how many. Raises SG006 before the user has left and every listener has delivered that.';
 comment on function segment_erase_rejects(bigint[]) is 'Removes these rejects; returns how many there were.';
 comment on function segment_erasure_files(text, text) is 'The files of a lake that may have events of the user.';

@@ -7,6 +7,9 @@ declare
   looked_at boolean := false;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('pgsegments suppressions', 0));
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    perform from segment_suppression_key for share;  -- an older snapshot may lack who was put on the list: this fails then
+  end if;
   if not exists (select from segment_suppressions) or exists (select from segment_suppressions where leaving = pg_current_xact_id()) then
     return;
   end if;

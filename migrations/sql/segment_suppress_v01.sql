@@ -10,6 +10,7 @@ begin
   end if;
   perform pg_advisory_xact_lock(hashtextextended('pgsegments suppressions', 0));
   insert into segment_suppressions (hash) values (segment_user_hash(erased_user)) on conflict do nothing;
+  update segment_suppression_key set one = one;  -- a transaction with an older snapshot is refused by it
 end $$;
 
 revoke execute on function segment_suppress(text) from public;

@@ -1,7 +1,10 @@
+-- The lock comes before the look, each with a snapshot of its own, so the function is volatile: until the caller commits nobody is
+-- put on the list who is not on it now.
 create function segment_suppressed(users text[]) returns text[]
-language plpgsql stable security definer set search_path = public, pg_temp
+language plpgsql security definer set search_path = public, pg_temp
 as $$
 begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('pgsegments suppressions', 0));
   if not exists (select from segment_suppressions) then
     return '{}';
   end if;
@@ -20,5 +23,5 @@ as $$ select sha256(k.key || convert_to(erased_user, 'UTF8')) from segment_suppr
 revoke execute on function segment_suppressed(text[]), segment_user_hash(text) from public;
 grant execute on function segment_suppressed(text[]) to segment_loader;
 
-comment on function segment_suppressed(text[]) is 'Those of the users who have been erased.';
+comment on function segment_suppressed(text[]) is 'Those of the users who have been erased. Until the transaction ends no other is.';
 comment on function segment_user_hash(text) is 'What segment_suppressions knows a user by.';

@@ -325,7 +325,7 @@ def test_reset_while_a_file_is_loaded(database: Database, tmp_path: Path) -> Non
         wait_for_count(database, 1, process)
         database.fetch("select segment_reset()")
         _, err = finish(process, 1)
-    assert "Error: The source's positions were removed" in err
+    assert "Error: What was known of the source was removed" in err
     assert "Traceback" not in err
     assert events(database) == 0
     assert load(database, path) == (3_000, 0, 0)
