@@ -216,7 +216,7 @@ class Pipeline:
         """Have the receiver's port as it is wanted."""
         receiver = self.delivery.receiver
         if self.cut:
-            receiver.cut()
+            receiver.stop()
         elif not receiver.listening:
             receiver.start()
 

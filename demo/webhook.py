@@ -2,8 +2,7 @@
 
 It takes whatever is posted and answers as its `settings` say, or as `answer` says for each call. It counts what it was sent and
 what it accepted, and keeps the heads of the latest calls, or with `keep` every call whole. GET /settings shows the settings and
-the counters, PUT /settings changes settings. A receiver that is cut off refuses connections until it is started again, on the
-same port, which nobody else can take meanwhile; a stopped one gives its port up.
+the counters, PUT /settings changes settings. A stopped receiver refuses connections until it is started again, on the same port.
 """
 
 import contextlib
@@ -60,7 +59,6 @@ class Receiver:
         self._calls: deque[Call] = deque(maxlen=None if keep else KEPT_HEADS)
         self._random = random.Random()  # noqa: S311 - which calls fail is no secret
         self._server: _Server | None = None
-        self._held: socket.socket | None = None
 
     def __enter__(self) -> "Receiver":
         self.start()
@@ -97,24 +95,15 @@ class Receiver:
 
     def start(self) -> None:
         """Listen, the second time on the same port."""
-        self._server = server = _Server(self.port, self, self._held)
-        self._held = None
+        self._server = server = _Server(self.port, self)
         self.port = server.server_port
         threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="receiver", daemon=True).start()
 
-    def cut(self) -> None:
-        """Refuse connections and close every one, but keep the port until the next start; calls that wait get no answer."""
+    def stop(self) -> None:
+        """Close the port and every connection; calls that wait for their answer get none."""
         if server := self._server:
             self._server = None
-            self._held = server.hold()
             server.end()
-
-    def stop(self) -> None:
-        """Give the port up and close every connection; calls that wait for their answer get none."""
-        self.cut()
-        if held := self._held:
-            self._held = None
-            held.close()
 
     def disconnect(self) -> None:
         """Close every open connection without a word, as receivers do with idle ones; the port stays open."""
@@ -163,25 +152,17 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, receiver: Receiver, held: socket.socket | None) -> None:
+    def __init__(self, port: int, receiver: Receiver) -> None:
         self.receiver = receiver
         self.stopping = threading.Event()
         self._connections: set[Any] = set()
         self._changed = threading.Condition()
         self._own = threading.local()
-        self._held = held
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without looking up the host's name, which can take seconds, or go on with the port that was held."""
-        if self._held:
-            self.socket.close()
-            self.socket = self._held
-            self.server_address = self.socket.getsockname()
-            # Connections of before the cut may still be about to close: without it they would forbid to listen.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            TCPServer.server_bind(self)
+        """Bind without looking up the host's name, which can take seconds."""
+        TCPServer.server_bind(self)
         self.server_port = self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -209,21 +190,12 @@ class _Server(ThreadingHTTPServer):
                 with contextlib.suppress(OSError):  # it has just ended by itself
                     connection.shutdown(socket.SHUT_RDWR)
 
-    def hold(self) -> socket.socket:
-        """Stop listening; return a socket that is bound to the port, so that connections are refused and nobody else gets it."""
+    def end(self) -> None:
+        """Stop listening and wait until every connection is closed, but for that of a call whose answer ends the receiver."""
+        own = {getattr(self._own, "connection", None)}
         self.stopping.set()
         self.shutdown()
         self.server_close()
-        held = socket.socket(self.address_family, self.socket_type)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind((HOST, self.server_port))
-        # Sockets that all may share an address do so as long as none listens: this one may no longer.
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        return held
-
-    def end(self) -> None:
-        """After hold(), wait until every connection is closed, but for that of a call whose answer ends the receiver."""
-        own = {getattr(self._own, "connection", None)}
         self.disconnect()
         with self._changed:
             self._changed.wait_for(lambda: self._connections <= own, CLOSING_SECONDS)

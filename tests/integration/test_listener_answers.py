@@ -115,7 +115,7 @@ def test_a_receiver_that_is_not_there(database: Database) -> None:
     receiver = Receiver(answer=gate, keep=True)
     with receiver, listening(database, receiver, "--from", "start", *SECRET) as listener:
         gate.wait()
-        receiver.cut()
+        receiver.stop()
         await_log(listener, "connection refused")
         gate.open()
         receiver.start()

@@ -160,7 +160,7 @@ def test_the_receiver_stops_and_starts(database: Database) -> None:
             hanging = Hanging(turn + 2)
             receiver.answer = hanging
             wait_until(lambda: hanging.left == 0)  # noqa: B023
-            receiver.cut()
+            receiver.stop()
             listener.says("connection refused", turn)
             receiver.answer = hanging
             receiver.start()

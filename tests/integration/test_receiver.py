@@ -239,32 +239,19 @@ def test_a_call_may_stop_the_receiver() -> None:
         assert post(receiver) == 200
 
 
-def test_cut_off_it_refuses_connections_until_it_starts_on_the_same_port() -> None:
+def test_stopped_it_refuses_connections_until_it_starts_on_the_same_port() -> None:
     with Receiver() as receiver:
         url, idle = receiver.url, connect(receiver)
         assert send(idle, "POST", "/", TWO)[0] == 200
-        receiver.cut()
+        receiver.stop()
         assert idle.sock.recv(1) == b""
         idle.close()
         with pytest.raises(ConnectionRefusedError):
             connect(receiver)
-        receiver.cut()
+        receiver.stop()
         receiver.start()
         assert post(receiver) == 200
         assert (receiver.url, receiver.counters.calls) == (url, 2)
-
-
-def test_nobody_takes_the_port_of_a_receiver_that_is_cut_off_until_it_is_stopped() -> None:
-    with Receiver() as receiver:
-        receiver.cut()
-        with pytest.raises(OSError, match="in use"):
-            Receiver(receiver.port).start()
-        receiver.start()
-        assert post(receiver) == 200
-        receiver.cut()
-        receiver.stop()
-        with Receiver(receiver.port) as other:
-            assert post(other) == 200
 
 
 def test_two_receivers_cannot_have_one_port() -> None:

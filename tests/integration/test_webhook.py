@@ -257,7 +257,7 @@ def test_a_receiver_that_is_stopped_and_started() -> None:
     async def work() -> list[str]:
         async with Webhook(receiver.url, [], False, LONG) as hook:
             said = [str(await hook.post(Call.of(BODY)))]
-            receiver.cut()
+            receiver.stop()
             said.append(str(await hook.post(Call.of(BODY))))
             receiver.start()
             return [*said, str(await hook.post(Call.of(BODY)))]
