@@ -317,13 +317,6 @@ def test_two_receivers_cannot_have_one_port() -> None:
             Receiver(receiver.port).start()
 
 
-def test_closed_it_can_be_started_anew() -> None:
-    receiver = Receiver()
-    for _ in range(2):
-        with receiver:
-            assert post(receiver) == 200
-
-
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Receiver]]:
     """The command line on a free port, and a receiver that is not started but knows its address."""
