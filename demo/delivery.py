@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from demo.errors import NotDeliveredError
+from demo.errors import NotDeliveredError, PortError
 from demo.program import Program
 from demo.record import Record
 from demo.webhook import Receiver
@@ -49,7 +49,7 @@ def open_receiver(**options: Any) -> Receiver:
     """A receiver on the first free port from 9000 on."""
     for port in PORTS:
         receiver = Receiver(port, **options)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(PortError):
             receiver.start()
             return receiver
     receiver = Receiver(**options)

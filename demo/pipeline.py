@@ -115,7 +115,7 @@ class Pipeline:
         return self._do("PostgreSQL is stopped at once, as in a crash, and started", self._restart_postgres)
 
     def cut_receiver(self, cut: bool) -> Future[None]:
-        """Have the receiver's port closed, with every connection, or open again."""
+        """Have the receiver refuse connections and end those that there are, or take them again."""
         self.cut = cut
         return self._do(f"the receiver is {'cut off' if cut else 'connected again'}", self._connect)
 
@@ -224,7 +224,7 @@ class Pipeline:
         """Stop whatever runs, first what brings more; a program's own bad end is told when everything is stopped."""
         with contextlib.ExitStack() as ends:
             ends.callback(self.delivery.drop)
-            ends.callback(self.delivery.receiver.stop)
+            ends.callback(self.delivery.receiver.close)
             ends.callback(self.delivery.listener.stop)
             ends.callback(self.lake.export.stop)
             ends.callback(self.stream.stop)

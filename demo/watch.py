@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from demo.calls import Answer, Call, Settings
-from demo.errors import PortError
 from demo.webhook import Receiver
 
 INTRODUCTION = """\
@@ -28,17 +27,14 @@ def watch(port: int, settings: Settings, show: int | None) -> None:
         return found
 
     receiver.answer = answer
-    try:
-        receiver.start()
-    except OSError as error:
-        raise PortError(port=port, why=(error.strerror or str(error)).lower()) from None
+    receiver.start()
     try:
         printer.write(INTRODUCTION.format(url=receiver.url, delay=settings.delay))
         printer.unread.wait()
     except KeyboardInterrupt:
         pass
     finally:
-        receiver.stop()
+        receiver.close()
 
 
 def describe(call: Call, answer: Answer, show: int | None) -> str:

@@ -2,7 +2,8 @@
 
 It takes whatever is posted and answers as its `settings` say, or as `answer` says for each call. It counts what it was sent and
 what it accepted, and keeps the heads of the latest calls, or with `keep` every call whole. GET /settings shows the settings and
-the counters, PUT /settings changes settings. A stopped receiver refuses connections until it is started again, on the same port.
+the counters, PUT /settings changes settings. A stopped receiver refuses connections until it is started again, on the same port,
+which nobody else can have until the receiver is closed.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from socketserver import TCPServer
 from typing import Any, Final
 
 from demo.calls import Answer, Call, Counters, Settings
+from demo.errors import PortError
 
 HOST: Final = "127.0.0.1"
 KEPT_HEADS: Final = 1000
@@ -35,7 +37,7 @@ RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Receiver:
-    """A receiver on a port of its own, or on `port`; use it in a `with`, or start and stop it.
+    """A receiver on a port of its own, or on `port`; use it in a `with`, or start and close it.
 
     `answer` is called with each call, and `on_answer` with each that is about to be answered, whole; both outside of any lock, by
     several threads when there are several connections.
@@ -59,13 +61,14 @@ class Receiver:
         self._calls: deque[Call] = deque(maxlen=None if keep else KEPT_HEADS)
         self._random = random.Random()  # noqa: S311 - which calls fail is no secret
         self._server: _Server | None = None
+        self._held: socket.socket | None = None  # while it is stopped
 
     def __enter__(self) -> "Receiver":
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.close()
 
     @property
     def url(self) -> str:
@@ -94,21 +97,36 @@ class Receiver:
         return [document for call in self.calls if call.accepted for document in call.documents()]
 
     def start(self) -> None:
-        """Listen, the second time on the same port."""
-        self._server = server = _Server(self.port, self)
+        """Listen, the second time on the same port; raises PortError when it cannot, as when somebody else has the port."""
+        try:
+            self._server = server = _Server(self.port, self, held=self._held is not None)
+        except OSError as error:
+            raise PortError(port=self.port, why=(error.strerror or str(error)).lower()) from error
         self.port = server.server_port
+        self._let_go()
         threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="receiver", daemon=True).start()
 
     def stop(self) -> None:
-        """Close the port and every connection; calls that wait for their answer get none."""
+        """Refuse connections and end those that there are, but keep the port; calls that wait for their answer get none."""
         if server := self._server:
-            self._server = None
+            self._server, self._held = None, hold(server.socket)
             server.end()
+
+    def close(self) -> None:
+        """Stop, and let others have the port."""
+        self.stop()
+        self._let_go()
 
     def disconnect(self) -> None:
         """Close every open connection without a word, as receivers do with idle ones; the port stays open."""
         if self._server:
             self._server.disconnect()
+
+    def _let_go(self) -> None:
+        """Give up what keeps the port of a stopped receiver."""
+        if held := self._held:
+            self._held = None
+            held.close()
 
     def answer_by_settings(self, _call: Call) -> Answer:
         """The answer where no other was chosen."""
@@ -146,14 +164,30 @@ class Receiver:
         return {"settings": vars(self.settings), "counters": vars(self.counters)}
 
 
+def hold(listening: socket.socket) -> socket.socket:
+    """Bind beside a socket that listens, without listening: once that is closed, nobody is reached there and nobody can bind.
+
+    SO_REUSEPORT lets a socket in where both sides set it, as nobody does but who has the port already. SO_REUSEADDR is there
+    while it binds, for connections that are not quite over; kept, it would let in whoever sets it, too.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(listening.getsockname())
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return held
+
+
 class _Server(ThreadingHTTPServer):
-    """Knows its connections, to close them when it ends."""
+    """Knows its connections, to close them when it ends; `held` says that it binds beside what keeps the port."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, receiver: Receiver) -> None:
+    def __init__(self, port: int, receiver: Receiver, *, held: bool) -> None:
         self.receiver = receiver
+        self.allow_reuse_port = held
         self.stopping = threading.Event()
         self._connections: set[Any] = set()
         self._changed = threading.Condition()

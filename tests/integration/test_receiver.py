@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from subprocess import PIPE
 
@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.calls import Answer, Call, Settings, count
+from demo.delivery import open_receiver
+from demo.errors import PortError
 from demo.webhook import KEPT_HEADS, LARGEST_BODY, Receiver
 from tests.conftest import ROOT
 from tests.loading import assert_one_sentence, wait_until
@@ -55,6 +57,13 @@ def settings(receiver: Receiver, method: str = "GET", body: bytes = b"") -> tupl
         return send(connection, method, "/settings", body)
     finally:
         connection.close()
+
+
+def bindable(reuse: bool) -> socket.socket:
+    """A socket as servers have it, or a bare one."""
+    other = socket.socket()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+    return other
 
 
 def test_it_keeps_and_counts_what_it_accepts() -> None:
@@ -254,9 +263,58 @@ def test_stopped_it_refuses_connections_until_it_starts_on_the_same_port() -> No
         assert (receiver.url, receiver.counters.calls) == (url, 2)
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+def test_stopped_it_keeps_its_port_until_it_is_closed(reuse: bool) -> None:
+    receiver = Receiver()
+    receiver.start()
+    assert post(receiver) == 200
+    receiver.stop()
+    with bindable(reuse) as other:
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", receiver.port))
+        receiver.close()
+        if reuse:  # without, what is left of connections would be in the way
+            other.bind(("127.0.0.1", receiver.port))
+
+
+def test_nobody_takes_the_port_while_it_is_stopped_and_started() -> None:
+    taken, done = [], threading.Event()
+
+    def take(port: int) -> None:
+        while not done.is_set():
+            with suppress(PortError), Receiver(port) as other:
+                taken.append(other)
+
+    with Receiver() as receiver:
+        taking = threading.Thread(target=take, args=(receiver.port,))
+        taking.start()
+        try:
+            for _ in range(10):
+                assert post(receiver) == 200
+                receiver.stop()
+                receiver.start()
+        finally:
+            done.set()
+            taking.join()
+    assert not taken
+
+
+def test_a_demo_passes_over_the_port_of_a_receiver_that_is_cut() -> None:
+    with closing(open_receiver()) as cut:
+        cut.stop()
+        with closing(open_receiver()) as other:
+            assert other.port != cut.port
+            cut.start()
+            assert [post(cut), cut.counters.calls, other.counters.calls] == [200, 1, 0]
+
+
 def test_two_receivers_cannot_have_one_port() -> None:
-    with Receiver() as receiver, pytest.raises(OSError, match="in use"):
-        Receiver(receiver.port).start()
+    with Receiver() as receiver:
+        with pytest.raises(PortError, match=f"{receiver.port}.*in use.*--port"):
+            Receiver(receiver.port).start()
+        receiver.stop()
+        with pytest.raises(PortError, match=f"{receiver.port}.*in use.*--port"):
+            Receiver(receiver.port).start()
 
 
 @contextmanager
