@@ -28,6 +28,7 @@ from loader.stream import Stream
 from loader.subject import storable
 
 DAY = 86_400.0
+CENTURY = 36_525 * DAY
 MOST_CHARACTERS = 256
 
 
@@ -109,13 +110,15 @@ def prune(destination: str, keep: float, keep_rejects: float | None, retry_for: 
     are gone and every listener has delivered its toggles. What is needed still stays, and who needs it is named. Stopped or
     killed at any point and run again, the command goes on where it was.
     """
-    if keep < DAY:
-        raise click.BadParameter("a day at least, such as 30d", param_hint="--keep")
+    if not DAY <= keep <= CENTURY or (keep_rejects or 0) > CENTURY:
+        raise click.BadParameter("from a day to a hundred years, such as 30d", param_hint="--keep")
     with stopping_on_signals() as stopping, progress() as bar, closing(keeping(retry_for, stopping)) as session:
         pruned = Prune(session, find_store(destination), Keep(keep, keep_rejects, retry_for), stopping, bar).run()
         for sentence_ in pruned.kept:
             bar.say(sentence_)
         bar.say(str(pruned))
+        if stopping.is_set():
+            bar.say("stopped as asked: run the same command again to go on")
 
 
 @main.command()

@@ -3,6 +3,7 @@
 `Session.run` may call its work again, so the work must be one that can be repeated.
 """
 
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
@@ -65,7 +66,8 @@ def keeping(patience: float, stopping: Event) -> Session:
     """A session that may remove what has had its time, the only one of the database that does."""
 
     def take(connection: Connection) -> None:
-        begin(connection)
+        with suppress(NotAllowed):
+            begin(connection)
         if one(connection, IS_KEEPER) == (False,):
             raise NotKeeper
         if one(connection, SAME_SERVER) is None:

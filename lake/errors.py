@@ -30,6 +30,10 @@ class Unfinished(LakeError):
     """The user is not gone everywhere: run the same command again."""
 
 
+class InTheWay(LakeError):
+    """Something of somebody else's stands on a partition that is to go, so it stays: drop that, and run the command again."""
+
+
 class StillInUse(LakeError):
     """What is to go is in use, so it stays for now: run the command again, or end who holds it."""
 
@@ -69,8 +73,8 @@ class KnownAs(LakeError):
 
 
 class Forgotten(LakeError):
-    """This database was emptied after it had exported to this destination, as by segment_reset(), so its events would be mixed
-    with those of before: export to a new destination."""
+    """This database has forgotten that it had exported to this destination, as by lake forget or segment_reset(), so its events
+    would be mixed with those of before: export to a new destination."""
 
 
 class UnreadableMark(LakeError):

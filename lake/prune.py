@@ -12,6 +12,7 @@ ends, nothing goes that is needed. Run again it goes on with the first day that 
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from threading import Event
@@ -21,7 +22,7 @@ from psycopg import errors
 
 from lake import ledger, mark
 from lake.database import one
-from lake.errors import Damaged, NotExported, StillInUse
+from lake.errors import Damaged, InTheWay, NotExported, StillInUse
 from lake.layout import printable
 from lake.ledger import Recorded
 from lake.progress import Bar
@@ -46,9 +47,19 @@ select string_agg(format(
 from pg_stat_activity a
 where a.pid <> pg_backend_pid() and a.pid in (
   select pid from pg_locks
-  where granted and locktype = 'relation' and relation in ('segment_events'::regclass, 'segment_outcomes'::regclass)
+  where granted and locktype = 'relation' and database = (select oid from pg_database where datname = current_database())
+    and (
+      relation in ('segment_events'::regclass, 'segment_outcomes'::regclass, 'segment_batches'::regclass)
+      or relation in (
+        select inhrelid from pg_inherits where inhparent in ('segment_events'::regclass, 'segment_outcomes'::regclass)
+      )
+    )
 )
 """
+
+
+class Stopped(Exception):  # noqa: N818 - raised within this module alone
+    """Told to stop before the next day."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +112,14 @@ class Prune:
         self.session.run(self._check_lake)
         now, first_day, self.pruned.horizon = self._ask(NOW)
         until = (now.astimezone(UTC) - timedelta(seconds=self.keep.events)).date()
-        try:
+        with suppress(Stopped):
             self._remove_events(first_day, until)
             self._remove_outcomes(until)
             (self.pruned.sources,) = self._ask("select segment_prune_sources()")
             if self.keep.rejects is not None:
                 before = now - timedelta(seconds=self.keep.rejects)
                 (self.pruned.rejects,) = self._ask("select segment_prune_rejects(%s)", before)
-        finally:
-            *_, self.pruned.horizon = self._ask(NOW)
+        *_, self.pruned.horizon = self._ask(NOW)
         return self.pruned
 
     def _check_lake(self, connection: Connection) -> None:
@@ -119,8 +129,6 @@ class Prune:
 
     def _remove_events(self, first_day: date, until: date) -> None:
         for day in self._expiring(until):
-            if self.stopping.is_set():
-                return
             self._verify(day)
             ends = min(first_day, until) if day is None else day + timedelta(days=1)
             try:
@@ -132,6 +140,7 @@ class Prune:
             self.pruned.days += day is not None
             self.pruned.events += events
             self._say("events", day, events)
+        self._patiently("select segment_move_horizon(%s)", until)
 
     def _expiring(self, until: date) -> Iterator[date | None]:
         """The days whose events are to go; first of all None, for everything before the first one, where that has events."""
@@ -141,8 +150,6 @@ class Prune:
 
     def _remove_outcomes(self, until: date) -> None:
         for day in self._days("segment_outcomes", until):
-            if self.stopping.is_set():
-                return
             try:
                 outcomes, batches = self._patiently("select * from segment_prune_outcomes(%s)", day)
             except psycopg.DatabaseError as error:
@@ -177,14 +184,17 @@ class Prune:
     def _patiently(self, query: str, *values: object) -> tuple:  # type: ignore[type-arg]
         """Ask again while others use what is to go: each attempt waits for them, and lets them wait, for a second at most."""
         ends_at = time.monotonic() + self.keep.retry_for
-        while True:
+        while not self.stopping.is_set():
             try:
                 return self._ask(query, *values)
+            except errors.DependentObjectsStillExist as error:
+                raise InTheWay(f"{InTheWay()} ({error.diag.message_detail})") from None
             except errors.LockNotAvailable:
-                if time.monotonic() > ends_at or self.stopping.is_set():
+                if time.monotonic() > ends_at:
                     (holders,) = self._ask(HOLDERS)
                     raise StillInUse(f"{StillInUse()} ({holders or 'It ended just now.'})") from None
                 self.stopping.wait(random.uniform(0.2, 2))  # noqa: S311 - spreads, hides nothing
+        raise Stopped
 
     def _keeps(self, what: str, day: date | None, error: psycopg.DatabaseError) -> None:
         if error.sqlstate != HELD:

@@ -560,6 +560,9 @@ declare
   total bigint;
 begin
   perform segment_require_read_committed();
+  if to_regclass(partition) is null then
+    return 0;  -- they went, and who called had not heard of it
+  end if;
   if until is null or not (whole or day is null) then
     raise exception 'The events of % are not expired.', day using errcode = 'SG008', hint = 'Move the horizon first.';
   end if;
@@ -575,15 +578,14 @@ begin
     ) c', partition
   ) into batches, counts, total using until;
   update segment_batches b set events = b.events - c.n from unnest(batches, counts) c (batch_id, n) where b.batch_id = c.batch_id;
-  if total > 0 then
-    update lake_destinations set pruned = pruned + total;
-  end if;
 
   if day is not null then
     lock table only segment_events in access exclusive mode;
   end if;
   execute format('lock table %I in access exclusive mode', partition);
   perform segment_require_exported(partition, until, last_xact, last_batch);
+  update lake_destinations d set pruned = d.pruned + total
+  where total > 0 and (d.xact_id, d.batch_id) >= (last_xact, last_batch);  -- not one that began meanwhile, which never gets them
   perform set_config('segment.erasing', 'on', true);
   if day is not null then
     execute format('drop table %I', partition);
@@ -612,6 +614,11 @@ declare
   slots text;
 begin
   perform segment_require_read_committed();
+  outcomes := 0;
+  batches := 0;
+  if to_regclass(partition) is null then
+    return;  -- they went, and who called had not heard of it
+  end if;
   if day >= current_date or day > (select min(d) from segment_prunable_days('segment_outcomes', current_date) d) then
     raise exception 'Outcomes of % are not the oldest.', day using errcode = 'SG008', hint = 'Days go in their order.';
   end if;
@@ -673,8 +680,8 @@ declare
 begin
   with gone_sources as (
     delete from segment_sources s
-    where s.finished_at < coalesce((select min(b.recorded_at) from segment_batches b where b.events > 0), 'infinity')
-      and exists (select from segment_settings where horizon is not null)
+    where s.finished_at < (select horizon from segment_settings)
+      and not exists (select from segment_batches b where b.events > 0 and b.recorded_at <= s.finished_at)
     returning s.source
   )
   select array_agg(source) into gone from gone_sources;

@@ -15,6 +15,9 @@ declare
   total bigint;
 begin
   perform segment_require_read_committed();
+  if to_regclass(partition) is null then
+    return 0;  -- they went, and who called had not heard of it
+  end if;
   if until is null or not (whole or day is null) then
     raise exception 'The events of % are not expired.', day using errcode = 'SG008', hint = 'Move the horizon first.';
   end if;
@@ -30,15 +33,14 @@ begin
     ) c', partition
   ) into batches, counts, total using until;
   update segment_batches b set events = b.events - c.n from unnest(batches, counts) c (batch_id, n) where b.batch_id = c.batch_id;
-  if total > 0 then
-    update lake_destinations set pruned = pruned + total;
-  end if;
 
   if day is not null then
     lock table only segment_events in access exclusive mode;
   end if;
   execute format('lock table %I in access exclusive mode', partition);
   perform segment_require_exported(partition, until, last_xact, last_batch);
+  update lake_destinations d set pruned = d.pruned + total
+  where total > 0 and (d.xact_id, d.batch_id) >= (last_xact, last_batch);  -- not one that began meanwhile, which never gets them
   perform set_config('segment.erasing', 'on', true);
   if day is not null then
     execute format('drop table %I', partition);

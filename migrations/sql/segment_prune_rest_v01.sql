@@ -1,4 +1,5 @@
--- A file's events were recorded before it was finished, so they are gone when nothing recorded before that is left.
+-- A file's events were recorded before it was finished, so they are gone when nothing recorded before that is left. One that was
+-- finished after the horizon stays: it may be given to the loader again, and is known then.
 create function segment_prune_sources() returns bigint
 language plpgsql security definer set search_path = public, pg_temp
 as $$
@@ -7,8 +8,8 @@ declare
 begin
   with gone_sources as (
     delete from segment_sources s
-    where s.finished_at < coalesce((select min(b.recorded_at) from segment_batches b where b.events > 0), 'infinity')
-      and exists (select from segment_settings where horizon is not null)
+    where s.finished_at < (select horizon from segment_settings)
+      and not exists (select from segment_batches b where b.events > 0 and b.recorded_at <= s.finished_at)
     returning s.source
   )
   select array_agg(source) into gone from gone_sources;

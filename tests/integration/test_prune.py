@@ -11,7 +11,7 @@ import pytest
 
 from demo.fold import Event
 from demo.webhook import Receiver
-from tests.conftest import Database
+from tests.conftest import Database, migrate
 from tests.events import MEMBERSHIPS, TODAY, document, make, ndjson
 from tests.exporting import export, exported, here, run, running
 from tests.listening import catch_up, listen
@@ -22,6 +22,7 @@ from tests.pruning import ROLE, age, ago, day, kept_days, prune, pruned
 INSERT = b"""
 insert into segment_events (user_id, occurred_at, event_id, vendor, segment_name) values ('late', %s, gen_random_uuid(), 1, 's')
 """
+WAITING = "select count(*) > 0 from pg_locks join pg_database d on d.oid = database where datname = %s and not granted"
 DAYS = (45, 40, 35, 31, 20, 0)
 
 
@@ -235,6 +236,78 @@ def test_rejects_and_finished_sources(database: Database, tmp_path: Path) -> Non
 
 
 @newest
+def test_a_file_that_was_just_read_is_not_forgotten(database: Database, tmp_path: Path) -> None:
+    """Though no event be left: given to the loader again it is known."""
+    bad = tmp_path / "bad.ndjson"
+    bad.write_text("{}\n")
+    load(database, input=ndjson([ago(40, 1)]))
+    export(database, tmp_path / "lake")
+    load(database, bad)
+    pruned(database, tmp_path / "lake")
+    assert load(database, bad) == (0, 0, 0)
+
+
+@newest
+def test_a_lake_that_begins_meanwhile(database: Database, tmp_path: Path) -> None:
+    """It never gets what went, and is none the worse for it; a call that is repeated finds the day gone."""
+    fill(database)
+    export(database, tmp_path / "one")
+    with database.connect() as holder, loading(database, "-"):
+        holder.execute("select from segment_events where occurred_at < now() - interval '39 days'")
+        with running(database, "prune", tmp_path / "one", "--keep", "30d", PGUSER=ROLE) as process:
+            wait_until(lambda: database.fetch(WAITING, database.name) == [(True,)])
+            database.execute("""
+                insert into lake_destinations (destination, format, system_identifier)
+                select 'elsewhere', 'jsonl.gz', system_identifier from segment_settings
+            """)
+            holder.rollback()
+            process.wait()
+    assert database.fetch("select pruned from lake_destinations where destination = 'elsewhere'") == [(0,)]
+    database.execute("select lake_forget('elsewhere')")
+    pruned(database, tmp_path / "one")
+    assert database.fetch(f"select segment_prune_events('{day(40)}')") == [(0,)]
+    assert run(database, "verify", tmp_path / "one").returncode == 0
+
+
+@newest
+def test_told_to_stop_while_it_waits(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    export(database, tmp_path)
+    with database.connect() as holder:
+        holder.execute("select from segment_events")
+        with running(database, "prune", tmp_path, "--keep", "30d", PGUSER=ROLE) as process:
+            wait_until(lambda: database.fetch(WAITING, database.name) == [(True,)])
+            process.terminate()
+            _, said = finish(process)
+    assert "stopped as asked" in said
+
+
+@newest
+def test_what_others_have_built_on_a_day(database: Database, tmp_path: Path) -> None:
+    """It is named, and the day stays until it is dropped."""
+    fill(database)
+    export(database, tmp_path)
+    database.execute(f"create view theirs as select * from segment_events_{day(40):%Y%m%d}")
+    done = prune(database, tmp_path)
+    assert_one_sentence(done, "theirs")
+    database.execute("drop view theirs")
+    pruned(database, tmp_path)
+    assert kept_days(database, "segment_events") == [0, 20]
+
+
+@newest
+def test_the_horizon_goes_as_far_as_asked(database: Database, tmp_path: Path) -> None:
+    """Where no day is left that it could stop at, and older revisions are not for what retention has left."""
+    load(database, input=ndjson([make(1)]))
+    export(database, tmp_path)
+    pruned(database, tmp_path)
+    assert load(database, input=ndjson([ago(31, 1), ago(30, 1)])) == (1, 0, 1)
+    refused = migrate(database.environment, "downgrade", "0007")
+    assert refused.returncode != 0
+    assert "Retention has removed events" in refused.stderr + refused.stdout
+
+
+@newest
 def test_only_one_at_a_time_and_only_a_keeper(database: Database, tmp_path: Path) -> None:
     export(database, tmp_path)
     with database.connect() as connection:
@@ -245,7 +318,8 @@ def test_only_one_at_a_time_and_only_a_keeper(database: Database, tmp_path: Path
     done = run(database, "prune", tmp_path, "--keep", "30d", PGUSER="segment_lake")
     assert done.returncode == 1
     assert "grant segment_keeper" in done.stderr
-    assert here(database, "prune", tmp_path, "--keep", "1h").returncode == 2
+    for keep in ("1h", "3000000d"):
+        assert here(database, "prune", tmp_path, "--keep", keep).returncode == 2
 
 
 @newest
