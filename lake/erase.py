@@ -37,6 +37,8 @@ HELD = "SG006"
 """The SQLSTATE of a user who is a member still, or whose leaving was not delivered."""
 
 POLL_SECONDS = 0.2
+SUPPRESS_SECONDS = 1.0
+"""How long loaders have the list to themselves between two attempts."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Erase:
     def _suppress(self) -> None:
         ends_at = time.monotonic() + self.retry_for
         while not self._is_suppressed():
-            if self.stopping.wait(POLL_SECONDS) or time.monotonic() > ends_at:
+            if self.stopping.wait(SUPPRESS_SECONDS) or time.monotonic() > ends_at:
                 raise StillInUse("A transaction that adds events is open for long: end it, and run the command again.")
 
     def _is_suppressed(self) -> bool:
@@ -100,8 +102,12 @@ class Erase:
             try:
                 removed = self._ask("select * from segment_erase_user(%s)", self.user)
             except psycopg.DatabaseError as error:
-                if error.sqlstate != HELD or time.monotonic() > ends_at:
+                if error.sqlstate != HELD:
                     raise
+                if time.monotonic() > ends_at:
+                    raise Unfinished(
+                        "Somebody adds the user to segments all the while: end that, and run the command again."
+                    ) from None
                 continue
             names = ("events", "outcomes", "memberships", "dead letters")
             return Report("tables", {"segments left": left, **dict(zip(names, removed, strict=True))})
@@ -131,6 +137,7 @@ class Erase:
         with closing(exporting(store.name, self.retry_for, self.stopping)) as session:
             if not session.run(partial(mark.hold, store=store, form=form)):
                 return Report(printable(store.name), {"events": 0, "files": 0})
+            shutil.rmtree(store.workspace(), ignore_errors=True)  # of an export that was killed
             for path in session.run(partial(ledger.unwritten, destination=store.name)):
                 store.remove(path)  # an export that was killed makes it anew, without the user
             events = files = 0

@@ -296,8 +296,20 @@ CREATE FUNCTION public.segment_erase_rejects(numbers bigint[]) RETURNS bigint
 declare
   removed bigint;
 begin
-  delete from segment_rejects r where r.reject_id = any (numbers);
-  get diagnostics removed = row_count;
+  with gone as (
+    delete from segment_rejects r where r.reject_id = any (numbers) returning r.source, r.rejected_at
+  ),
+  counted as (
+    update segment_sources s set rejected = s.rejected - g.n
+    from (
+      select g.source, count(*) as n
+      from gone g
+      join segment_sources f on f.source = g.source and g.rejected_at >= f.first_seen_at
+      group by g.source
+    ) g
+    where s.source = g.source
+  )
+  select count(*) into removed from gone;
   return removed;
 end $$;
 
@@ -310,8 +322,7 @@ CREATE FUNCTION public.segment_erase_statistics() RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS $$
 begin
-  analyze segment_events (user_id), segment_outcomes (user_id), segment_memberships (user_id);
-  analyze segment_rejects, webhook_dead_letters;
+  analyze segment_events, segment_outcomes, segment_memberships, segment_rejects, webhook_dead_letters;
 end $$;
 
 ALTER FUNCTION public.segment_erase_statistics() OWNER TO segment_owner;
@@ -323,6 +334,8 @@ CREATE FUNCTION public.segment_erase_user(erased_user text, OUT events bigint, O
     SET search_path TO 'public', 'pg_temp'
     SET jit TO 'off'
     AS $$
+declare
+  touched bigint[];
 begin
   perform segment_require_read_committed();
   perform from segment_memberships m where m.user_id = erased_user for update;
@@ -359,15 +372,14 @@ begin
     from (select batch_id, count(*) as n from gone group by batch_id) g
     where b.batch_id = g.batch_id
   )
-  select count(*) into events from gone;
+  select count(*), array_agg(distinct batch_id) into events, touched from gone;
 
   update segment_batches b
-  set first_seq = coalesce(e.first_seq, b.first_seq), last_seq = coalesce(e.last_seq, b.last_seq)
+  set first_seq = e.first_seq, last_seq = e.last_seq
   from (
     select n.batch_id, min(n.seq) as first_seq, max(n.seq) as last_seq
-    from segment_suppressions s
-    join segment_events n on n.batch_id <@ s.batches
-    where s.hash = segment_user_hash(erased_user)
+    from segment_events n
+    where n.batch_id = any (touched)
     group by n.batch_id
   ) e
   where b.batch_id = e.batch_id and (b.first_seq, b.last_seq) is distinct from (e.first_seq, e.last_seq)
@@ -662,8 +674,20 @@ CREATE FUNCTION public.segment_prune_rejects(until timestamp with time zone) RET
 declare
   removed bigint;
 begin
-  delete from segment_rejects r where r.rejected_at < until;
-  get diagnostics removed = row_count;
+  with gone as (
+    delete from segment_rejects r where r.rejected_at < until returning r.source, r.rejected_at
+  ),
+  counted as (
+    update segment_sources s set rejected = s.rejected - g.n
+    from (
+      select g.source, count(*) as n
+      from gone g
+      join segment_sources f on f.source = g.source and g.rejected_at >= f.first_seen_at
+      group by g.source
+    ) g
+    where s.source = g.source
+  )
+  select count(*) into removed from gone;
   return removed;
 end $$;
 
@@ -1009,7 +1033,7 @@ COMMENT ON FUNCTION public.segment_reset() IS 'Back to pristine: empties events,
 CREATE FUNCTION public.segment_suppress(erased_user text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
-    SET lock_timeout TO '1s'
+    SET lock_timeout TO '300ms'
     AS $$
 begin
   perform segment_require_read_committed();

@@ -49,6 +49,8 @@ $$;
 create function segment_erase_user(erased_user text, out events bigint, out outcomes bigint, out memberships bigint, out dead_letters bigint)
 language plpgsql security definer set search_path = public, pg_temp set jit = off
 as $$
+declare
+  touched bigint[];
 begin
   perform segment_require_read_committed();
   perform from segment_memberships m where m.user_id = erased_user for update;
@@ -85,15 +87,14 @@ begin
     from (select batch_id, count(*) as n from gone group by batch_id) g
     where b.batch_id = g.batch_id
   )
-  select count(*) into events from gone;
+  select count(*), array_agg(distinct batch_id) into events, touched from gone;
 
   update segment_batches b
-  set first_seq = coalesce(e.first_seq, b.first_seq), last_seq = coalesce(e.last_seq, b.last_seq)
+  set first_seq = e.first_seq, last_seq = e.last_seq
   from (
     select n.batch_id, min(n.seq) as first_seq, max(n.seq) as last_seq
-    from segment_suppressions s
-    join segment_events n on n.batch_id <@ s.batches
-    where s.hash = segment_user_hash(erased_user)
+    from segment_events n
+    where n.batch_id = any (touched)
     group by n.batch_id
   ) e
   where b.batch_id = e.batch_id and (b.first_seq, b.last_seq) is distinct from (e.first_seq, e.last_seq)
@@ -120,8 +121,20 @@ as $$
 declare
   removed bigint;
 begin
-  delete from segment_rejects r where r.reject_id = any (numbers);
-  get diagnostics removed = row_count;
+  with gone as (
+    delete from segment_rejects r where r.reject_id = any (numbers) returning r.source, r.rejected_at
+  ),
+  counted as (
+    update segment_sources s set rejected = s.rejected - g.n
+    from (
+      select g.source, count(*) as n
+      from gone g
+      join segment_sources f on f.source = g.source and g.rejected_at >= f.first_seen_at
+      group by g.source
+    ) g
+    where s.source = g.source
+  )
+  select count(*) into removed from gone;
   return removed;
 end $$;
 
@@ -152,13 +165,12 @@ create function segment_erasure_finished(erased_user text) returns void
 language sql security definer set search_path = public, pg_temp
 as $$ update segment_suppressions set finished_at = now() where hash = segment_user_hash(erased_user) $$;
 
--- The planner's statistics name frequent users.
+-- The planner's statistics name frequent users, and their values.
 create function segment_erase_statistics() returns void
 language plpgsql security definer set search_path = public, pg_temp
 as $$
 begin
-  analyze segment_events (user_id), segment_outcomes (user_id), segment_memberships (user_id);
-  analyze segment_rejects, webhook_dead_letters;
+  analyze segment_events, segment_outcomes, segment_memberships, segment_rejects, webhook_dead_letters;
 end $$;
 
 revoke execute on function

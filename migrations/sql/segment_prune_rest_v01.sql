@@ -23,8 +23,20 @@ as $$
 declare
   removed bigint;
 begin
-  delete from segment_rejects r where r.rejected_at < until;
-  get diagnostics removed = row_count;
+  with gone as (
+    delete from segment_rejects r where r.rejected_at < until returning r.source, r.rejected_at
+  ),
+  counted as (
+    update segment_sources s set rejected = s.rejected - g.n
+    from (
+      select g.source, count(*) as n
+      from gone g
+      join segment_sources f on f.source = g.source and g.rejected_at >= f.first_seen_at
+      group by g.source
+    ) g
+    where s.source = g.source
+  )
+  select count(*) into removed from gone;
   return removed;
 end $$;
 

@@ -1,7 +1,7 @@
 -- Each transaction that adds events holds this lock, shared, from before it looks at the list until it commits. So once the list
 -- has the user nobody can still commit who has not seen that.
 create function segment_suppress(erased_user text) returns void
-language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '1s'
+language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '300ms'
 as $$
 begin
   perform segment_require_read_committed();

@@ -241,3 +241,34 @@ def test_a_dump_that_runs_does_not_hold_it_up(database: Database) -> None:
     check_against_fold(database)
     assert invoke(database, "status")
     assert run(database, "erase", "--user", "zoe-77", PGUSER=ROLE).returncode == 0
+
+
+@newest
+def test_what_a_killed_export_left(database: Database, tmp_path: Path) -> None:
+    """Files that it had not finished go too."""
+    load(database, input=ndjson([make(1, "zoe-77"), make(2, "stays")]))
+    export(database, tmp_path)
+    (tmp_path / ".unfinished").mkdir()
+    (tmp_path / ".unfinished" / "0").write_bytes(b"zoe-77")
+    erased(database, "zoe-77")
+    assert not list(tmp_path.rglob(".unfinished/*"))
+
+
+@newest
+def test_statistics_and_counts(database: Database) -> None:
+    """The planner's statistics know neither the user nor their values; a source counts what is in quarantine."""
+    load(database, input=ndjson([make(n, "zoe-77", f"s{n}", value="zoe's street") for n in range(300)] + [make(400, "stays")]))
+    load(database, input='{"user": "zoe-77"}\n{"user": "stays"}\n')
+    database.execute("analyze")
+    erased(database, "zoe-77")
+    assert "zoe" not in dump(database)
+    assert database.fetch("select rejected from segment_sources") == [(1,)]
+
+
+@newest
+def test_a_line_of_theirs_among_many_costs_little(database: Database) -> None:
+    """The users of a batch are looked up once, not for each of its rows."""
+    erased(database, "zoe-77")
+    events = [make(n, f"user {n}") for n in range(20_000)] + [make(30_000, "zoe-77")]
+    database.execute(f"alter database {database.name} set statement_timeout = '20s'")
+    assert load(database, "--lanes", "1", input=ndjson(events)) == (20_000, 0, 0)
