@@ -16,7 +16,7 @@ from demo.webhook import Receiver
 from tests.conftest import ROOT, Database
 from tests.events import make, ndjson
 from tests.exporting import run as run_lake
-from tests.listening import LISTENER, ROLE, await_log, listen, stop
+from tests.listening import LISTENER, ROLE, listen
 from tests.loading import newest, wait_until
 from tests.loading import run as run_loader
 from tests.posting import record, toggling
@@ -126,23 +126,31 @@ def port() -> int:
     return found
 
 
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where a process may write its log."""
+    return tmp_path / "log"
+
+
 @pytest.mark.parametrize("status", [503, 404, 301])
-def test_of_a_listener_that_runs(database: Database, environment: dict[str, str], port: int, status: int) -> None:
+def test_of_a_listener_that_runs(database: Database, environment: dict[str, str], log: Path, port: int, status: int) -> None:
     """Its log, its command line, its metrics, and what it has told the database of calls that fail."""
     record(database, toggling(4), 4)
     command = [*LISTENER, "run", "--from", "start", "--slot", database.name, "--metrics-port", str(port)]
-    with Receiver(answer=echoing(status)) as receiver:
+    with Receiver(answer=echoing(status)) as receiver, log.open("w") as written:
         where = database.environment | {"PGUSER": ROLE} | environment | {"WEBHOOK_URL": hook(receiver)}
-        with subprocess.Popen(command, cwd=ROOT, env=where, stderr=subprocess.PIPE, text=True) as listener:
+        with subprocess.Popen(command, cwd=ROOT, env=where, stderr=written) as listener:
             try:
-                log = await_log(listener, f'answer="{status} ')
+                wait_until(lambda: f'answer="{status} ' in log.read_text() or listener.poll() is not None)
                 wait_until(lambda: database.fetch("select from webhook_cursors where answer is not null"))
                 shown = Path(f"/proc/{listener.pid}/cmdline").read_text()
                 shown += httpx.get(f"http://127.0.0.1:{port}/metrics").raise_for_status().text
-                log += stop(listener)
+                listener.terminate()
+                assert listener.wait(60) == 0
             finally:
                 listener.kill()
-    assert_hidden(database, shown + log)
+    assert f'answer="{status} ' in log.read_text()
+    assert_hidden(database, shown + log.read_text())
 
 
 def check(database: Database, done: list[CompletedProcess[str]], codes: list[int]) -> None:
