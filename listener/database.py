@@ -5,11 +5,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
 
+from listener.access import WARNING, exposed
 from listener.errors import (
     ListenerError,
     NoDatabase,
@@ -74,9 +76,18 @@ async def connect_to_stream() -> Connection:
 
 async def _connect(failure: type[NoDatabase], **options: str) -> Connection:
     try:
-        return await psycopg.AsyncConnection.connect(**OPTIONS | options)  # type: ignore[arg-type]
+        connection = await psycopg.AsyncConnection.connect(**OPTIONS | options)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         raise failure(f"{failure()} ({words(error)})") from None
+    if exposed(connection.info.hostaddr, connection.info.get_parameters().get("sslmode")):
+        warn()
+    return connection
+
+
+@cache
+def warn() -> None:
+    """Say it once, however many connections there are."""
+    say(Level.WARNING, WARNING)
 
 
 def words(error: psycopg.Error) -> str:

@@ -24,7 +24,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from importlib.metadata import version
 from random import Random
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -42,6 +42,9 @@ ANSWER_BYTES = 64 * 1024
 TEXT_CHARACTERS = 1000
 KEEPALIVE_SECONDS = 4.0
 """Below the 5 seconds after which Node's servers close an idle connection, so as not to post into their closing."""
+
+TURNS = 5
+"""Of the event loop, in which what has arrived is read, through TLS too."""
 
 SHORTEST_WAIT = 1.0
 LONGEST_WAIT = 300.0
@@ -127,6 +130,7 @@ class Webhook:
         found = parse_url(url)
         self._url = found.copy_with(username=None, password=None)
         self._authorization = basic_auth(found)
+        self._hidden = hidden(found, *self._authorization.values())
         self._secrets = tuple(secrets)
         self._compress = compress
         self._timeout = timeout
@@ -134,6 +138,7 @@ class Webhook:
 
     async def __aenter__(self) -> "Webhook":
         self._transport = open_transport(self._url)
+        self._stream: Any = None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -162,11 +167,14 @@ class Webhook:
         return headers
 
     async def _exchange(self, request: httpx.Request) -> Answer:
+        if self._stream and (left_over(self._transport) or await unread(self._stream)):
+            await self._transport.aclose()
         response = await self._transport.handle_async_request(request)
         try:
-            text = await read_text(response)
+            text = await read_text(response, self._hidden)
         finally:
             await response.aclose()  # closes the connection if there is more to read
+        self._stream = response.extensions["network_stream"]
         return Answer(response.status_code, text, retry_after(response.headers.get("retry-after"), self._clock()))
 
 
@@ -193,8 +201,8 @@ def proxy_for(url: httpx.URL) -> str | None:
     return found if not found or "://" in found else f"http://{found}"
 
 
-async def read_text(response: httpx.Response) -> str:
-    """The beginning of the answer's body for people to read; nothing of one that is compressed.
+async def read_text(response: httpx.Response, hide: Sequence[bytes]) -> str:
+    """The beginning of the answer's body for people to read, without what is to be hidden; nothing of one that is compressed.
 
     An acceptance that the receiver broke off is none: this raises. A refusal counts as soon as its status is there: who refuses
     a large body early often hangs up on it. What we cut off ourselves, for its size, is a whole answer.
@@ -208,7 +216,35 @@ async def read_text(response: httpx.Response) -> str:
     except (httpx.TransportError, OSError):
         if response.is_success:
             raise
+    for secret in hide:
+        read = read.replace(secret, b"...")
     return "" if "content-encoding" in response.headers else clean(read)
+
+
+def left_over(transport: httpx.AsyncHTTPTransport) -> bool:
+    """Whether a receiver has said more than its answer, and it was read with that. Nothing public tells it.
+
+    It would pass for the answer to the next call, and what the receiver refuses of that would be lost.
+    """
+    for connection in transport._pool.connections:
+        while inner := getattr(connection, "_connection", None):
+            connection = inner  # noqa: PLW2901 - through proxies to what speaks HTTP
+        state = getattr(connection, "_h11_state", None)
+        if state and state.trailing_data[0]:
+            return True
+    return False
+
+
+async def unread(stream: Any) -> bool:
+    """Whether a receiver has said more than its answer, or hung up, and nobody has read it yet; waits for nothing."""
+    reading = asyncio.create_task(stream.read(1))
+    try:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+    finally:
+        reading.cancel()
+    await asyncio.wait([reading])
+    return not reading.cancelled()
 
 
 def clean(text: bytes | bytearray) -> str:
@@ -266,6 +302,12 @@ def basic_auth(url: httpx.URL) -> dict[str, str]:
         return {}
     credentials = f"{url.username}:{url.password}".encode()
     return {"authorization": f"Basic {base64.b64encode(credentials).decode()}"}
+
+
+def hidden(url: httpx.URL, *headers: str) -> list[bytes]:
+    """What may be secret of what is sent, the longest first: some receivers repeat it in what they answer."""
+    parts = {url.raw_path, url.path.encode(), url.query, url.userinfo, url.password.encode(), *map(str.encode, headers)}
+    return sorted((part for part in parts if part not in {b"", b"/"}), key=len, reverse=True)
 
 
 def retry_after(text: str | None, now: float) -> float | None:

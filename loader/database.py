@@ -4,10 +4,12 @@
 of its own, or it finds out first how far it had come.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import cache
 from itertools import groupby
 from threading import Event
 from typing import TypeVar
@@ -15,6 +17,7 @@ from typing import TypeVar
 import psycopg
 from psycopg import errors
 
+from loader.access import WARNING, exposed
 from loader.errors import (
     LoaderError,
     NoDatabase,
@@ -63,7 +66,15 @@ def connect() -> Connection:
         connection = psycopg.connect(autocommit=True, fallback_application_name="pgsegments loader", client_encoding="UTF8")
     except psycopg.OperationalError as error:
         raise NoDatabase(f"{NoDatabase.__doc__} ({' '.join(str(error).split())})") from None
+    if exposed(connection.info.hostaddr, connection.info.get_parameters().get("sslmode")):
+        warn()
     return begun(connection, lambda connection: connection.execute(SETTINGS))
+
+
+@cache
+def warn() -> None:
+    """Say it once, however many connections there are."""
+    logging.getLogger("loader").warning("Warning: %s", WARNING)  # to stderr, where there is one
 
 
 def begun(connection: Connection, begin: Callable[[Connection], object]) -> Connection:

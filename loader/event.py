@@ -24,6 +24,7 @@ Nothing here reads a clock, opens a file or knows a driver.
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, NoReturn
 from zlib import crc32
@@ -212,8 +213,7 @@ def _fault(error: json.JSONDecodeError) -> str:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        keys = [key for key, _ in pairs]
-        key = next(key for key in keys if keys.count(key) > 1)
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise Invalid("duplicate_key", f"the key {_shown(key)} stands more than once in one object")
     return fields
 

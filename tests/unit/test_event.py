@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from calendar import isleap
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.resources import files
@@ -329,6 +330,14 @@ def test_reject() -> None:
     bucket = crc32(position.to_bytes(8, "big")) & 15
     assert made == (position, bucket, line, 100_000, None, "invalid_json", "why")
     assert {position_bucket(n) for n in range(200)} == set(range(16))
+
+
+def test_many_keys_take_no_longer_than_they_must() -> None:
+    """A hundred thousand, the last one twice: looking for it among all of them, for each, takes a minute."""
+    members = ",".join(f'"{key}":0' for key in [*range(100_000), 99_999])
+    began = time.process_time()
+    assert fault(f"{{{members}}}".encode()).code == "duplicate_key"
+    assert time.process_time() - began < 10
 
 
 def test_check_value() -> None:

@@ -8,8 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = [
-    "loader/compressed.py", "loader/event.py", "loader/ndjson.py", "loader/rows.py", "loader/generate.py", "loader/faults.py",
-    "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py", "listener/base.py",
+    "loader/access.py", "loader/compressed.py", "loader/event.py", "loader/ndjson.py", "loader/rows.py", "loader/generate.py",
+    "loader/faults.py",
+    "listener/access.py", "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py", "listener/base.py",
     "lake/layout.py", "lake/line.py", "lake/merge.py",
     "demo/fold.py", "demo/page/charts.py", "demo/page/guard.py", "demo/page/queries.py",
 ]  # fmt: skip
