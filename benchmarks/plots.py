@@ -20,6 +20,7 @@ STYLE: Any = {
     "grid.alpha": 0.3,
 }
 NAMELESS: dict[str, Any] = {"Date": None, "Creator": None}
+PLAIN = "{x:,.0f}"
 WIDTH, HEIGHT = 9.6, 3.6
 
 
@@ -53,8 +54,8 @@ def throughput(batches: Compared, memberships: Compared) -> Figure:
     line(by_size, "memberships", "events/s", memberships.found, "")
     by_batch.set_ylabel("events/s")
     by_batch.legend()
-    for axes in (by_batch, by_size):
-        axes.set_ylim(bottom=0)
+    by_batch.set_ylim(bottom=0)
+    by_batch.yaxis.set_major_formatter(PLAIN)
     return figure
 
 
@@ -67,6 +68,8 @@ def latency(compared: Compared) -> Figure:
         for name in PERCENTILES:
             line(axes, "events/s", f"ms, {name}", of, name)
         axes.set_yscale("log")
+        for shown in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            shown(PLAIN)
         axes.set_title(f"receiver takes {delay:.0f} ms")
     figure.axes[0].set_ylabel("ms from the event's timestamp to the answer")
     figure.axes[0].legend()
@@ -82,6 +85,8 @@ def line(axes: Any, across: str, unit: str, of: Sequence[Found], label: str) -> 
     above = [max(each) - middle for middle, each in zip(medians, rounds, strict=True)]
     axes.errorbar(at, medians, [below, above], marker="o", capsize=3, label=label)
     axes.set_xscale("log")
+    axes.set_xticks(at, [f"{each:,.0f}" for each in at], minor=False)
+    axes.set_xticks([], minor=True)
     axes.set_xlabel(across)
 
 
