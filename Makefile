@@ -20,8 +20,8 @@ lint: .venv/installed-dev
 	$(VENV) -m mypy
 	$(VENV) -m sqlfluff lint --processes 2 migrations/sql queries dbt_project/models dbt_project/tests
 
-# Minutes; BENCH=--quick shows in one that everything runs. The results go to .demo/benchmarks.json.
-bench: .venv/installed-demo
+# Three quarters of an hour; BENCH=--quick shows in one minute that everything runs. docs/benchmarks.md has the rest.
+bench: .venv/installed-bench
 	@$(VENV) -m benchmarks $(BENCH)
 
 # The schema that the migrations make, on a fresh database of the demo's server.

@@ -1,81 +1,77 @@
-"""`python -m benchmarks` measures everything, prints a table and writes JSON; what a run needs it makes, and removes."""
+"""`python -m benchmarks` measures, keeps the raw data as JSON, and has the page made of it; docs/benchmarks.md says the rest."""
 
-import json
-import os
-import platform
 import signal
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import click
-import psycopg
+import msgspec
 
-from benchmarks import lake, listening, loading, profiles
+from benchmarks import lake, latency, listening, loading, machine, profiles
 from benchmarks.bench import Bench, own_server
-from benchmarks.listening import Sizes
-from benchmarks.results import Figure, table
-from benchmarks.source import DESCRIPTION
+from benchmarks.measurement import Comparison, Place, compare
+from benchmarks.process import ROOT
+from benchmarks.results import DOCS, RESULTS, Report, write
+from benchmarks.sizes import QUICK, Sizes
+from benchmarks.table import goals, table
 from demo.__main__ import interrupt
-from demo.postgres import DEFAULT_MAJOR, STATE, forget_other_servers
+from demo.postgres import STATE, forget_other_servers
+
+COMPARISONS = (
+    *(loading.LANES, loading.BATCHES, loading.STREAMS, loading.MEMBERSHIPS, profiles.PROFILES),
+    *(latency.LATENCY, listening.STEADY, listening.BACKLOG, listening.MEMORY, lake.EXPORTS, lake.BESIDE),
+)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Small sizes: shows that everything runs; the figures mean nothing.")
-@click.option("--backlog", type=click.IntRange(1000), help=f"Rows to catch up with.  [default: {Sizes.backlog:,}]")
-@click.option("--rounds", type=click.IntRange(1), help=f"How often each is measured, in turn.  [default: {Sizes.rounds}]")
-@click.option("--memory-backlog", type=click.IntRange(1000), help=f"The same for memory.  [default: {Sizes.memory_backlog:,}]")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), default=STATE / "benchmarks.json",
-              help="Where the results go.  [default: .demo/benchmarks.json]")  # fmt: skip
-def main(quick: bool, file: Path, **chosen: int | None) -> None:
-    """Measure the loader, the listener and the lake beside PostgreSQL's own clients, and profiles, against their goals."""
+@click.option("--quick", is_flag=True, help="Tiny sizes, one round: shows that everything runs; the figures mean nothing.")
+@click.option("--only", multiple=True, metavar="NAME", type=click.Choice([comparison.name for comparison in COMPARISONS]),
+              help=f"Only this comparison, repeatable: {', '.join(comparison.name for comparison in COMPARISONS)}.")  # fmt: skip
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path),
+              help="Where all of it goes.  [default: benchmarks/results, docs; a part or trial: .demo/benchmarks]")  # fmt: skip
+def main(quick: bool, only: tuple[str, ...], into: Path | None) -> None:
+    """Measure everything side by side: the loader, the listener, the views and the lake, beside limits, floors and goals."""
     forget_other_servers()
     signal.signal(signal.SIGTERM, interrupt)
-    sizes = replace(listening.QUICK if quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None})
-    of_views = profiles.QUICK if quick else profiles.Sizes()
-    of_lake = lake.QUICK if quick else lake.Sizes()
-    of_loader = loading.QUICK if quick else loading.Sizes()
-    with own_server() as server:
+    chosen = [comparison for comparison in COMPARISONS if not only or comparison.name in only]
+    report = measured(chosen, QUICK if quick else Sizes())
+    into = into or (STATE / "benchmarks" if quick or only else None)
+    file = write(report, into or RESULTS)
+    click.echo(f"{table(report)}\n\n{goals(report)}")
+    # By a process of its own: a measured program's memory is never less than that of who started it, and plots need much.
+    subprocess.run([sys.executable, "-m", "benchmarks.page", file, into or DOCS], cwd=ROOT, check=True)
+    click.echo(f"\nThe raw data are in {file}, the page is in {into or DOCS}.")
+
+
+def measured(chosen: Sequence[Comparison], sizes: Sizes) -> Report:
+    """The report of what was chosen, on a server that is gone afterwards."""
+    began = datetime.now(UTC)
+    with own_server() as server, tempfile.TemporaryDirectory(prefix="pgsegments-bench-") as name:
         bench = Bench(server)
-        figures = list(
-            told(
-                chain(
-                    loading.measured(bench, of_loader),
-                    listening.measured(bench, sizes),
-                    profiles.measured(bench, of_views),
-                    lake.measured(bench, of_lake),
-                )
-            )
+        folder = Path(name)
+        folder.chmod(0o755)
+        loading.warm_up(Place(bench, sizes, folder))
+        found = []
+        for comparison in chosen:
+            (place := folder / comparison.name).mkdir()
+            found.append(compare(comparison, Place(bench, sizes, place), told))
+        return Report(
+            began.isoformat(timespec="seconds"),
+            machine.machine(server.data),
+            machine.server(bench),
+            msgspec.to_builtins(sizes),
+            sizes.rounds,
+            found,
         )
-    click.echo(f"\nToggles: {DESCRIPTION}.\n{table(figures)}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(
-        json.dumps(report(asdict(of_loader) | asdict(sizes) | asdict(of_views) | asdict(of_lake), figures), indent=2) + "\n"
-    )
 
 
-def told(figures: Iterable[Figure]) -> Iterable[Figure]:
-    """The figures, each named on stderr as soon as it is there."""
-    for figure in figures:
-        click.echo(f"{figure.name}: {figure.median:,.6g} {figure.unit}", err=True)
-        yield figure
-
-
-def report(sizes: dict[str, int], figures: Iterable[Figure]) -> dict[str, Any]:
-    """The results with what is needed to compare them with others."""
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "psycopg": psycopg.__version__,
-        "postgresql": DEFAULT_MAJOR,
-        "toggles": DESCRIPTION,
-        "sizes": sizes,
-        "figures": [figure.as_json() for figure in figures],
-    }
+def told(line: str) -> None:
+    """Say on stderr what was found just now."""
+    click.echo(line, err=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark needs: a server of its own, a database with toggles in it, a receiver, the listener.
+"""What every benchmark needs: a server of its own, databases on it, a receiver, the listener.
 
 Nothing of it is left afterwards. The server is durable as any other; a backlog alone is written without waiting for the disk.
 """
@@ -21,6 +21,12 @@ from demo.database import fresh_database
 from demo.postgres import DEFAULT_MAJOR, Server, installations
 
 DATABASE = "bench"
+MIGRATED = "migrated"
+"""The database that the others are copies of, or of its copies."""
+
+LARGE = 1 << 27
+"""Bytes from which on a database is copied by files, not through the log."""
+
 PATIENCE = 120.0
 TICK = 0.05
 
@@ -63,7 +69,7 @@ def receiver(delay: float = 0, *, keep: bool = False) -> Iterator[Receiving]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A server's database, made anew, with a slot from before its first toggle; every run gets a copy of that slot."""
+    """A server with one database to measure in, made anew as a copy of another that is kept."""
 
     server: Server
 
@@ -71,11 +77,28 @@ class Bench:
         """What libpq needs to connect in a role."""
         return self.server.environment(DATABASE) | {"PGUSER": role}
 
-    def empty(self) -> None:
-        """Begin with a fresh database."""
-        if self.fetch("select from pg_replication_slots where slot_name = 'before'", "postgres"):
-            self.drop("before")
-        fresh_database(self.server, DATABASE)
+    def empty(self, template: str = MIGRATED) -> None:
+        """Begin with a fresh database, which has what the template has."""
+        if not self.has(template):
+            fresh_database(self.server, template)
+        for (slot,) in self.fetch(f"select slot_name from pg_replication_slots where database = '{DATABASE}'", "postgres"):  # noqa: S608
+            self.drop(slot)
+        self.server.drop_database(DATABASE)
+        ((size,),) = self.fetch(f"select pg_database_size('{template}')", "postgres")
+        strategy = "file_copy" if size > LARGE else "wal_log"
+        with self.server.connect("postgres", autocommit=True) as connection:
+            connection.execute(f"create database {DATABASE} template {template} strategy {strategy}")
+
+    def keep(self, name: str) -> None:
+        """Keep the database as it is, to be a template."""
+        self.server.create_database(name, DATABASE)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a database."""
+        return bool(self.fetch(f"select from pg_database where datname = '{name}'", "postgres"))
+
+    def mark(self) -> None:
+        """Make the slot `before`, of which every run gets a copy: all that is written from now on is before those."""
         self.fetch("select pg_create_logical_replication_slot('before', 'pgoutput')")
 
     def fetch(self, query: str, database: str = DATABASE) -> list[Any]:

@@ -1,48 +1,67 @@
 """The demo's receiver as a process, so that its work is not the listener's: `python -m benchmarks.receiver DELAY [keep]`.
 
-Prints its URL, receives until stdin ends, and prints what came as JSON; with `keep` also how old it was, by the moments that the
-source put into the documents.
+Prints its URL, receives until stdin ends, and prints what came as JSON; with `keep` also the latency of the toggles: from an
+event's timestamp to the moment at which the call that brought it is answered. What came is looked at only at the end.
 """
 
 import json
 import re
 import sys
+import time
 from collections.abc import Sequence
-from statistics import quantiles
+from datetime import datetime
+from math import ceil
+from typing import NamedTuple
 
 from demo.calls import Call
 from demo.webhook import Receiver
 
-MOMENT = re.compile(rb'"value":"(\d{16})"')
+TIMESTAMP = re.compile(rb'^\[?\{"event":"[^"]{36}","timestamp":"([^"]+)"', re.MULTILINE)
 SETTLING = 1.0
-"""Seconds at the beginning that are not looked at: connections are made, plans and caches filled."""
+"""Seconds of events at the beginning that are not looked at: connections are made, plans and caches filled."""
 
 
-def ages(call: Call) -> list[float]:
-    """For each document, milliseconds from its writing to its arrival."""
-    return [call.received_at * 1e3 - int(moment) / 1e3 for moment in MOMENT.findall(call.body)]
+SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
-def settled(calls: Sequence[Call]) -> Sequence[Call]:
-    """The calls of the steady state: without the first second, and without the last call, which is what was left."""
-    return [call for call in calls if call.received_at > calls[0].received_at + SETTLING][:-1] if calls else []
+class Answered(NamedTuple):
+    """When a call was answered, and the times of its toggles; all in Unix time."""
+
+    at: float
+    timestamps: Sequence[float]
 
 
-def figures(calls: Sequence[Call]) -> dict[str, float]:
-    """Documents a call, and the ages' percentiles in milliseconds."""
-    steady = settled(calls)
-    every = [age for call in steady for age in ages(call)]
-    hundredths = quantiles(every, n=100)
-    return {"documents_a_call": sum(call.count for call in steady) / len(steady), "p50": hundredths[49], "p99": hundredths[98]}
+def read(at: float, body: bytes) -> Answered:
+    """What counts of a call."""
+    return Answered(at, [datetime.fromisoformat(found.decode()).timestamp() for found in TIMESTAMP.findall(body)])
+
+
+def figures(calls: Sequence[Answered]) -> dict[str, float]:
+    """Percentiles of the latency in milliseconds, over toggles, and documents a call, once it has settled."""
+    begun = min(timestamp for call in calls for timestamp in call.timestamps)
+    settled = [call for call in calls if max(call.timestamps) >= begun + SETTLING]
+    latencies = sorted(1000 * (call.at - each) for call in settled for each in call.timestamps if each >= begun + SETTLING)
+    sizes = [len(call.timestamps) for call in settled]
+    return {"documents_a_call": sum(sizes) / len(sizes)} | {name: percentile(latencies, of) for name, of in SHARES.items()}
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """The least number that such a share of the numbers does not exceed."""
+    return ascending[ceil(share * len(ascending)) - 1]
 
 
 def main(delay: str, keep: str = "") -> None:
     """Receive."""
-    with Receiver(keep=bool(keep)) as receiver:
+    kept: list[tuple[float, bytes]] = []
+
+    def note(call: Call) -> None:
+        kept.append((time.time(), call.body))
+
+    with Receiver(on_answer=note if keep else None) as receiver:
         receiver.settings.delay = float(delay)
         print(receiver.url, flush=True)
         sys.stdin.read()
-        print(json.dumps(vars(receiver.counters) | (figures(receiver.calls) if keep else {})))
+        print(json.dumps(vars(receiver.counters) | (figures([read(*each) for each in kept]) if keep else {})))
 
 
 if __name__ == "__main__":

@@ -1,67 +1,94 @@
-"""Figures: medians with their spread, beside the goals. Pure."""
+"""What a run has found, with its goals, as it is kept: in JSON, a file a run."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import median
-from typing import Any
+import re
+from operator import truediv
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.process import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+
+ENOUGH_ROUNDS = 3
+"""With fewer a run is a trial: its figures mean nothing."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """What was measured, once or in several rounds, and between which bounds it should be; without bounds it only informs."""
+class Goal(msgspec.Struct, frozen=True):
+    """The bounds of a median; with `of`, of that of the ratios to another measurement of the comparison."""
 
-    name: str
     unit: str
-    rounds: Sequence[float]
     least: float | None = None
     most: float | None = None
+    of: str = ""
+
+    def is_met(self, found: float) -> bool:
+        """Whether a median is within the bounds."""
+        return (self.least is None or found >= self.least) and (self.most is None or found <= self.most)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One measurement's numbers: by their unit, one a round. `at` is where it stands among the others of its comparison."""
+
+    name: str
+    at: dict[str, float]
+    readings: dict[str, list[float]]
+    goals: list[Goal]
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """What one comparison has found."""
+
+    name: str
+    question: str
+    reference: str
+    found: list[Found]
+
+    def named(self, name: str) -> Found:
+        """The measurement of that name."""
+        return next(found for found in self.found if found.name == name)
+
+    def ratios(self, found: Found, reference: str, unit: str) -> list[float]:
+        """A measurement's numbers by those that another one had in the same round."""
+        return list(map(truediv, found.readings[unit], self.named(reference).readings[unit]))
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A whole run."""
+
+    measured_at: str
+    machine: dict[str, str]
+    server: dict[str, str]
+    sizes: dict[str, int | list[int]]
+    rounds: int
+    comparisons: list[Compared]
 
     @property
-    def median(self) -> float:
-        """The figure."""
-        return median(self.rounds)
+    def trial(self) -> bool:
+        """Whether it only shows that everything runs."""
+        return self.rounds < ENOUGH_ROUNDS
 
     @property
-    def met(self) -> bool | None:
-        """Whether the goal is met; None where there is none."""
-        if self.least is None and self.most is None:
-            return None
-        return (self.least is None or self.median >= self.least) and (self.most is None or self.median <= self.most)
-
-    @property
-    def goal(self) -> str:
-        """The bounds, for people."""
-        if self.least is not None and self.most is not None:
-            return f"{shown(self.least)} to {shown(self.most)}"
-        if self.least is not None:
-            return f"≥ {shown(self.least)}"
-        return "" if self.most is None else f"≤ {shown(self.most)}"
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
-        return vars(self) | {"median": self.median, "met": self.met}
+    def file(self) -> str:
+        """The name of its file: date, processor, cores."""
+        processor = re.sub(r"[^a-z0-9]+", "-", self.machine["processor"].lower()).strip("-")
+        return f"{self.measured_at[:10]}-{processor}-{self.machine['cores']}.json"
 
 
-def shown(number: float) -> str:
-    """A number with about three digits."""
-    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"  # noqa: PLR2004
+def write(report: Report, folder: Path) -> Path:
+    """Write a report to its file; return that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / report.file
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    return file
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """One line a figure: name, median, its range over the rounds, goal, and whether that is met."""
-    lines = [("", "figure", "range", "goal", "")]
-    for figure in figures:
-        spread = f"{shown(min(figure.rounds))} to {shown(max(figure.rounds))}" if len(figure.rounds) > 1 else ""
-        met = {None: "", True: "met", False: "MISSED"}[figure.met]
-        lines.append((f"{figure.name}, {figure.unit}", shown(figure.median), spread, figure.goal, met))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(row(line, widths) for line in lines)
+def read(file: Path) -> Report:
+    """The report in a file."""
+    return msgspec.json.decode(file.read_bytes(), type=Report)
 
 
-def row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """A line of the table; only the first column and the last are words."""
-    name, *numbers, met = (
-        cell.ljust(width) if place in (0, len(cells) - 1) else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([name, *numbers, met]).rstrip()
+def newest(folder: Path) -> Path:
+    """The file of the latest report in a folder."""
+    return max(folder.glob("*.json"), key=lambda file: read(file).measured_at)
