@@ -1023,7 +1023,9 @@ begin
     lake_destinations, lake_fragments;
   perform set_config('segment.erasing', 'off', true);
   update segment_settings set horizon = null;
-  alter table segment_events_older drop constraint if exists segment_events_expired;
+  if exists (select from pg_constraint where conname = 'segment_events_expired') then
+    alter table segment_events_older drop constraint segment_events_expired;
+  end if;
 end $$;
 
 ALTER FUNCTION public.segment_reset() OWNER TO segment_owner;

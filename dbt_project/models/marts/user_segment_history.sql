@@ -1,7 +1,7 @@
 -- Outcomes as they arrived: after joined or rejoined the next of a key that changes the status is left. A period that ended when it
 -- began is none. Where retention has removed the outcome that began one, the outcome that ended it, or that the user is a member,
--- still tells of it: such a period begins at the horizon. No period is open but a member's: an outcome that retention has removed
--- may have arrived after one that is kept, when it was recorded around midnight.
+-- still tells of it: such a period begins at the horizon. Then no period is open but a member's: an outcome that retention has
+-- removed may have arrived after one that is kept, when it was recorded around midnight.
 with changes as (
   select
     o.user_id, o.vendor, o.segment_name, o.outcome, o.occurred_at, s.horizon,
@@ -23,7 +23,7 @@ from changes c
 where
   (outcome <> 'left' and next_at is distinct from occurred_at or outcome = 'left' and is_first and occurred_at > horizon)
   and (
-    outcome = 'left' or next_at is not null
+    outcome = 'left' or next_at is not null or horizon is null
     or exists (
       select from {{ source('segments', 'segment_memberships') }} m
       where m.user_id = c.user_id and m.vendor = c.vendor and m.segment_name = c.segment_name and m.member
