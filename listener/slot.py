@@ -30,7 +30,7 @@ LOCK = "select pg_try_advisory_lock(hashtextextended('pgsegments listener: ' || 
 UNLOCK = "select pg_advisory_unlock(hashtextextended('pgsegments listener: ' || %s, 0))"
 
 WRITERS = """
-select string_agg(pid::text, ', ' order by pid) from pg_locks
+select string_agg(distinct pid::text, ', ') from pg_locks
 where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted and pid <> pg_backend_pid()
 """
 """The processes whose transactions a new slot waits for."""

@@ -27,7 +27,7 @@ from loader.generate import generate
 from loader.options import FiniteRange, duration, max_future_option, max_line_option, share, timestamp
 from loader.rejects import Selection, exported, find_reject, list_rejects, pages
 from loader.retry import Result, retry
-from loader.source import check_readable, expand, finish, is_empty, open_source, printable
+from loader.source import check_readable, expand, finish, is_empty, open_source, printable, visible
 from loader.status import status
 from loader.stream import Options, Stream
 from loader.validate import Report, validate
@@ -120,7 +120,7 @@ def inputs(files: tuple[str, ...]) -> list[str]:
     filled = [name for name in names if not is_empty(name)] or names
     for name in names:
         if name not in filled:
-            click.echo(f"{printable(name)} is empty", err=True)
+            click.echo(f"{visible(printable(name))} is empty", err=True)
     return filled
 
 
@@ -180,8 +180,8 @@ class Progress:
         self._told = Counts()
 
     def say(self, text: str) -> None:
-        """Write a line that stays."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Write a line that stays; names of files may have anything in them."""
+        self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def counts(self, counts: Counts) -> None:
         """Take note of the counts so far."""
@@ -286,9 +286,10 @@ def rejects_show(number: int) -> None:
         check(connection)
         reject = find_reject(connection, number)
     when = f"{reject.rejected_at:%Y-%m-%dT%H:%M:%SZ}"
-    click.echo(f"{reject.source}, byte {reject.position}, {reject.length} bytes, rejected {when}", err=True)
+    click.echo(f"{visible(reject.source)}, byte {reject.position}, {reject.length} bytes, rejected {when}", err=True)
     click.echo(f"{reject.code}: {reject.reason}", err=True)
-    click.echo(reject.bytes)
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    click.echo(visible(reject.bytes.decode(errors="backslashreplace")) if to_terminal else reject.bytes)
 
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:

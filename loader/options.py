@@ -8,6 +8,8 @@ import click
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20}
+LONGEST_LINE = 16 << 20
+"""Bytes that any line may have: short numbers take sixty times as much while they are read, and PostgreSQL a gigabyte."""
 
 
 def duration(text: str) -> float:
@@ -23,8 +25,8 @@ def duration(text: str) -> float:
     return seconds
 
 
-def size(text: str) -> int:
-    """Bytes of a size such as 65536, 64KiB or 1MiB."""
+def line_size(text: str) -> int:
+    """Bytes of a size such as 65536, 64KiB or 1MiB, up to that of the longest line."""
     number, unit = split_unit(text)
     try:
         found = int(number) * BYTES[unit]
@@ -32,6 +34,8 @@ def size(text: str) -> int:
         raise click.BadParameter(f"{text!r} is no size: write it like 65536, 64KiB or 1MiB.") from None
     if found < 1:
         raise click.BadParameter(f"{text!r} is no size: at least one byte is needed.")
+    if found > LONGEST_LINE:
+        raise click.BadParameter(f"{text!r} is too much: a line may have {LONGEST_LINE >> 20}MiB at most.")
     return found
 
 
@@ -67,5 +71,5 @@ max_future_option = click.option(
     "--max-future", type=duration, default="1d", show_default=True, help="How far in the future a timestamp may be."
 )
 max_line_option = click.option(
-    "--max-line", type=size, default="1MiB", show_default=True, help="Longest line; a longer one is rejected."
+    "--max-line", type=line_size, default="1MiB", show_default=True, help="Longest line, up to 16MiB; a longer one is rejected."
 )

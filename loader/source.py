@@ -311,6 +311,11 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
+def visible(text: str) -> str:
+    r"""The text without what a terminal would obey, or show as something else: such a character becomes its escape, like \x1b."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def lock(connection: Connection, source: Source) -> None:
     """Take the source for this session, or raise SourceBusy naming the server process that has it."""
     if not source.seekable:

@@ -261,6 +261,7 @@ def test_a_name_that_is_not_utf8(database: Database, tmp_path: Path) -> None:
         (["{}/good", "--linger", "nan"], ["--linger"]),
         (["{}/good", "--max-future", "-1d"], ["--max-future"]),
         (["{}/good", "--max-line", "1GB"], ["--max-line"]),
+        (["{}/good", "--max-line", "17MiB"], ["--max-line", "16MiB"]),
         (["{}/good", "--retry-for", "1w"], ["--retry-for"]),
     ],
     ids=lambda value: " ".join(value).replace("{}/", "").replace("{}", "directory"),
@@ -281,6 +282,16 @@ def test_empty_files_among_others(database: Database, tmp_path: Path) -> None:
     done = run(database, tmp_path / "*.ndjson")
     assert (done.returncode, events(database)) == (0, 2)
     assert f"{tmp_path}/1.ndjson is empty" in done.stderr.splitlines()
+
+
+@newest
+def test_a_name_that_a_terminal_would_obey(database: Database, tmp_path: Path) -> None:
+    names = [write(tmp_path / "\x1b[31mred\u202e\n", [document(make(1))]), tmp_path / "\x1b[2J"]
+    names[1].touch()
+    done = run(database, *names)
+    assert (done.returncode, events(database)) == (0, 1)
+    assert f"loading {tmp_path}/\\x1b[31mred\\u202e\\n" in done.stderr.splitlines()
+    assert f"{tmp_path}/\\x1b[2J is empty" in done.stderr.splitlines()
 
 
 @newest

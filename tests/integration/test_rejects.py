@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import subprocess
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,7 +15,7 @@ import pytest
 
 from loader.database import Session
 from loader.rejects import Selection, pages
-from tests.conftest import Database, migrate
+from tests.conftest import LOADER, ROOT, Database, migrate
 from tests.events import TODAY, check_against_fold, document, make, ndjson
 from tests.loading import ROLE, assert_one_sentence, events, execute, finish, invoke, load, newest, wait_until, write
 
@@ -66,6 +67,22 @@ def test_what_is_valid_now_is_loaded_once(database: Database, tmp_path: Path) ->
     assert retry(database, "--max-future", "40d")[0] == "1 loaded, 0 duplicates, 1 stay"
     assert events(database) == 4
     check_against_fold(database)
+
+
+@newest
+def test_a_line_that_a_terminal_would_obey(database: Database, tmp_path: Path) -> None:
+    """In a terminal it is shown; everywhere else it is what came."""
+    line = b"\x1b[31mred \xff"
+    (tmp_path / "lines").write_bytes(line)
+    load(database, tmp_path / "lines")
+    show = [*LOADER, "rejects", "show", "1"]
+    environment = database.environment | {"PGUSER": ROLE}
+    assert subprocess.run(show, cwd=ROOT, env=environment, capture_output=True, check=True).stdout == line + b"\n"
+    terminal, end = os.openpty()
+    with open(terminal, "rb", buffering=0) as screen:
+        subprocess.run(show, cwd=ROOT, env=environment, stdout=end, stderr=PIPE, check=True)
+        os.close(end)
+        assert screen.read(100) == rb"\x1b[31mred \xff" + b"\r\n"
 
 
 @newest
