@@ -32,10 +32,10 @@ TICK = 0.05
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
-    """A new server in a temporary folder, until the block ends."""
+def own_server(shared_buffers: int | None = None) -> Iterator[Server]:
+    """A new server in a temporary folder, until the block ends; `shared_buffers` is in megabytes."""
     with tempfile.TemporaryDirectory(prefix="pgsegments-bench-") as home:
-        server = Server(Path(home) / "postgres", installations()[DEFAULT_MAJOR], die_with_parent=True)
+        server = Server(Path(home) / "postgres", installations()[DEFAULT_MAJOR], shared_buffers, die_with_parent=True)
         try:
             server.start()
             yield server

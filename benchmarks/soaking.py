@@ -1,0 +1,168 @@
+"""A soak from its first event to its last: stream, listener, lake and retention, and samples of all of them meanwhile."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE
+from threading import Event
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmarks.ageing import Calendar, hasten, make_days
+from benchmarks.bench import PATIENCE, await_that
+from benchmarks.chores import LAKE, Place, daily, load_file, prune
+from benchmarks.events import LOADER
+from benchmarks.process import Background, background
+from benchmarks.sampling import ROLES, Sample, Sampler, Toggles
+from demo.webhook import Receiver
+
+SENDER = (sys.executable, "-m", "benchmarks.steady")
+LISTENER = (sys.executable, "-m", "listener")
+SLOT = "segment_soak"
+ACTIVE = "select from pg_replication_slots where slot_name = %s and active"
+
+LONGEST_WAIT, SAMPLES = 5.0, 40
+"""Seconds from sample to sample, at most; and how many a run has, at least."""
+
+Told = Callable[[str], None]
+
+
+class Pruning(msgspec.Struct, frozen=True):
+    """What one `lake prune` removed, and at which second of the run."""
+
+    at: float
+    removed: dict[str, int]
+
+
+class Record(msgspec.Struct):
+    """A whole soak: the seconds at which samples were taken, and each measure's values at these."""
+
+    began: str
+    seconds: float
+    days: int
+    rate: float
+    times: list[float] = []
+    series: dict[str, list[float | None]] = {}
+    prunings: list[Pruning] = []
+    delivered: int = 0
+    """Toggles that the receiver took."""
+
+    def add(self, at: float, sample: Sample) -> None:
+        """One more sample."""
+        self.times.append(at)
+        for name, value in sample.items():
+            self.series.setdefault(name, []).append(value)
+
+    def removed(self) -> dict[str, int]:
+        """How many of each kind were pruned in all."""
+        kinds = {kind for pruning in self.prunings for kind in pruning.removed}
+        return {kind: sum(pruning.removed[kind] for pruning in self.prunings) for kind in sorted(kinds)}
+
+
+Chore = tuple[Callable[[], object], int]
+"""What is done beside, and every how many simulated days."""
+
+
+class Load(NamedTuple):
+    """How long a soak takes, in seconds, how many days it simulates, and how many events a second it sends."""
+
+    seconds: float
+    days: int
+    rate: float
+
+
+def soak(place: Place, load: Load, more: Sequence[Chore], told: Told) -> Record:
+    """Run a soak in a migrated database; return what was seen. Raises Failed when a program ends before its time."""
+    calendar = Calendar(time.time() + load.seconds, load.seconds, load.days)
+    record = Record(datetime.now(UTC).isoformat(timespec="seconds"), *load)
+    toggles = Toggles(calendar)
+    with place.server.connect(place.database, autocommit=True) as connection:
+        hasten(connection, calendar)
+        chores: list[Chore] = [
+            (partial(load_file, place, calendar), 1),
+            (partial(pruned, place, calendar, record, told), 1),
+            *more,
+        ]
+        with everything(place, calendar, load.rate, toggles) as programs, working(calendar, chores) as works:
+            pids = {name: program.process.pid for name, program in programs.items() if name in ROLES.values()}
+            sampler = Sampler(connection, place.server.pid() or 0, pids, toggles)
+            watch(sampler, record, programs, works)
+    record.delivered = toggles.delivered
+    return record
+
+
+def pruned(place: Place, calendar: Calendar, record: Record, told: Told) -> None:
+    """Prune, and say what went."""
+    at = time.time()
+    removed = prune(place, calendar)
+    record.prunings.append(Pruning(at - calendar.began_at, removed))
+    went = ", ".join(f"{number:,} {kind}" for kind, number in removed.items())
+    told(f"{at - calendar.began_at:5.0f} s, {calendar.day(at)}: removed {went}")
+
+
+@contextmanager
+def everything(place: Place, calendar: Calendar, rate: float, toggles: Toggles) -> Iterator[dict[str, Background]]:
+    """All programs that run the whole time; when the block has ended all of them have, and well."""
+
+    def program(name: str, role: str, *command: str | Path, **streams: Any) -> AbstractContextManager[Background]:
+        return background(command, place.environment(role), place.folder / f"{name}.log", **streams)
+
+    with (
+        Receiver(on_answer=toggles.answered) as receiver,
+        program("listener", "segment_listener", *LISTENER, "run", "--slot", SLOT, "--url", receiver.url) as listener,
+        program("lake export", "segment_lake", *LAKE, "export", place.lake, "--every", "5s", "--linger", "0s") as lake,
+    ):
+        await_that(lambda: listens(place, listener))
+        with (
+            program("sender", "", *SENDER, str(rate), *map(str, calendar), stdout=PIPE) as sender,
+            sender.process.stdout as events,  # type: ignore[union-attr]
+            program(
+                "loader", "segment_loader", *LOADER, "stream", "--source", "soak", "--lanes", "2", "-", stdin=events
+            ) as loader,
+        ):
+            events.close()  # the loader has it
+            yield {"loader": loader, "listener": listener, "lake export": lake, "sender": sender}
+            for process in (sender.process, loader.process):
+                process.wait(PATIENCE)
+
+
+def listens(place: Place, listener: Background) -> bool:
+    """Whether the listener streams; raise Failed when it has failed."""
+    listener.check()
+    with place.server.connect(place.database, autocommit=True) as connection:
+        return bool(connection.execute(ACTIVE, [SLOT]).fetchall())
+
+
+@contextmanager
+def working(calendar: Calendar, chores: Sequence[Chore]) -> Iterator[list[Future[None]]]:
+    """The chores, each in a thread of its own, until the block ends; raise what one has raised."""
+    stopping = Event()
+    with ThreadPoolExecutor(len(chores)) as pool:
+        works = [pool.submit(daily, calendar, every, work, stopping) for work, every in chores]
+        try:
+            yield works
+        finally:
+            stopping.set()
+    for work in works:
+        work.result()
+
+
+def watch(sampler: Sampler, record: Record, programs: Mapping[str, Background], works: Sequence[Future[None]]) -> None:
+    """Take samples until the calendar ends; raise what a program or a chore has failed of."""
+    calendar = sampler.calendar
+    every = min(LONGEST_WAIT, calendar.seconds / SAMPLES)
+    while (now := time.time()) < calendar.ends_at:
+        make_days(sampler.connection, calendar, now)
+        record.add(now - calendar.began_at, sampler.sample())
+        for program in programs.values():
+            program.check()
+        for work in works:
+            if work.done():
+                work.result()
+        time.sleep(max(0.0, now + every - time.time()))
