@@ -16,9 +16,10 @@ COLUMNS = 3
 WIDTH, HEIGHT = 12.8, 2.5
 """Inches: of the picture, and of a row."""
 
-SMALL: Any = {"font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8, "legend.framealpha": 0.8, "legend.loc": "upper left"}
-FEW = 4
-"""Lines whose names fit beside each other."""
+SMALL: Any = {"font.size": 9, "axes.titlesize": 9, "legend.fontsize": 7.5, "legend.handlelength": 1, "legend.columnspacing": 1,
+              "legend.frameon": False, "legend.loc": "upper left"}  # fmt: skip
+ROOM = 1.4
+"""How much higher than its lines a panel is, for their names."""
 
 MINUTE = 60
 MARK = 0.04
@@ -53,13 +54,12 @@ def panel(axes: Any, name: str, measures: Sequence[Measure], record: Record) -> 
         axes.plot(minutes, values, label=measure.name, linewidth=1.2)
     whole = record.seconds / MINUTE
     axes.axvspan(0, whole / THIRDS, color="black", alpha=0.06, linewidth=0)
-    axes.vlines(
-        [pruning.at / MINUTE for pruning in record.prunings], 0, MARK, transform=axes.get_xaxis_transform(), color="black"
-    )
+    marks = [pruning.at / MINUTE for pruning in record.prunings]
+    axes.vlines(marks, 0, MARK, transform=axes.get_xaxis_transform(), color="black", linewidth=0.6)
     axes.set_xlim(0, whole)
-    axes.set_ylim(0, 1.25 * max(axes.get_ylim()[1], 0.01))  # with room for the legend
+    axes.set_ylim(0, ROOM * max(axes.get_ylim()[1], 0.01))
     axes.set_title(name, loc="left")
-    axes.legend(ncols=len(measures) if len(measures) < FEW else 2)
+    axes.legend(ncols=2)
 
 
 def explain(axes: Any, record: Record) -> None:

@@ -18,7 +18,7 @@ from benchmarks.ageing import Calendar, hasten, make_days
 from benchmarks.bench import PATIENCE, await_that
 from benchmarks.chores import LAKE, Place, daily, load_file, prune
 from benchmarks.events import LOADER
-from benchmarks.process import Background, background
+from benchmarks.process import Background, background, said
 from benchmarks.sampling import ROLES, Sample, Sampler, Toggles
 from demo.webhook import Receiver
 
@@ -29,6 +29,9 @@ ACTIVE = "select from pg_replication_slots where slot_name = %s and active"
 
 LONGEST_WAIT, SAMPLES = 5.0, 40
 """Seconds from sample to sample, at most; and how many a run has, at least."""
+
+EXPORTS = 5.0
+"""Seconds from export to export; with shorter days, a quarter of one."""
 
 Told = Callable[[str], None]
 
@@ -84,6 +87,8 @@ def soak(place: Place, load: Load, more: Sequence[Chore], told: Told) -> Record:
     toggles = Toggles(calendar)
     with place.server.connect(place.database, autocommit=True) as connection:
         hasten(connection, calendar)
+        load_file(place, calendar)
+        export(place)
         chores: list[Chore] = [
             (partial(load_file, place, calendar), 1),
             (partial(pruned, place, calendar, record, told), 1),
@@ -95,6 +100,11 @@ def soak(place: Place, load: Load, more: Sequence[Chore], told: Told) -> Record:
             watch(sampler, record, programs, works)
     record.delivered = toggles.delivered
     return record
+
+
+def export(place: Place) -> None:
+    """Begin the lake, without which nothing can be pruned."""
+    said((*LAKE, "export", place.lake), place.environment("segment_lake"))
 
 
 def pruned(place: Place, calendar: Calendar, record: Record, told: Told) -> None:
@@ -110,13 +120,15 @@ def pruned(place: Place, calendar: Calendar, record: Record, told: Told) -> None
 def everything(place: Place, calendar: Calendar, rate: float, toggles: Toggles) -> Iterator[dict[str, Background]]:
     """All programs that run the whole time; when the block has ended all of them have, and well."""
 
+    every = f"{1000 * min(EXPORTS, calendar.day_seconds / 4):.0f}ms"
+
     def program(name: str, role: str, *command: str | Path, **streams: Any) -> AbstractContextManager[Background]:
         return background(command, place.environment(role), place.folder / f"{name}.log", **streams)
 
     with (
         Receiver(on_answer=toggles.answered) as receiver,
         program("listener", "segment_listener", *LISTENER, "run", "--slot", SLOT, "--url", receiver.url) as listener,
-        program("lake export", "segment_lake", *LAKE, "export", place.lake, "--every", "5s", "--linger", "0s") as lake,
+        program("lake export", "segment_lake", *LAKE, "export", place.lake, "--every", every, "--linger", "0s") as lake,
     ):
         await_that(lambda: listens(place, listener))
         with (

@@ -1,6 +1,7 @@
 """A soak of seconds: all of it runs, every measure is there, and the days that it simulates are really pruned."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from benchmarks.ageing import Calendar, hasten, make_days
 from benchmarks.chores import KEEP, Place, prune
 from benchmarks.curves import draw
 from benchmarks.flatness import MEASURES, levels
-from benchmarks.process import Failed
+from benchmarks.process import Failed, background
 from benchmarks.soaking import Load, Record, soak
 from tests.conftest import Database
-from tests.loading import newest
+from tests.loading import newest, wait_until
 
-LOAD = Load(seconds=9, days=9, rate=1000)
+LOAD = Load(seconds=12, days=12, rate=1000)
 
 
 @pytest.fixture
@@ -80,10 +81,21 @@ def test_a_database_that_is_hastened_notes_the_simulated_time_everywhere(databas
 
 
 @newest
-def test_a_program_that_fails_ends_the_soak_with_what_it_said(place: Place) -> None:
-    (place.folder / "lake").touch()
-    with pytest.raises(Failed, match="lake"):
-        soak(place, LOAD, [], print)
+def test_a_chore_that_fails_ends_the_soak(place: Place) -> None:
+    def fail() -> None:
+        raise Failed("no more")
+
+    began = time.monotonic()
+    with pytest.raises(Failed, match="no more"):
+        soak(place, Load(seconds=60, days=60, rate=100), [(fail, 1)], print)
+    assert time.monotonic() - began < 30, "at once, not at the end"
+
+
+def test_a_program_that_fails_says_what_it_said(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no more')"]
+    with pytest.raises(Failed, match="no more"), background(command, {}, tmp_path / "log") as program:
+        wait_until(lambda: program.process.poll() is not None)
+        program.check()
 
 
 @newest
