@@ -15,7 +15,7 @@ from benchmarks.flatness import MEASURES, levels
 from benchmarks.process import Failed, background
 from benchmarks.soaking import Load, Record, soak
 from tests.conftest import Database
-from tests.loading import newest, wait_until
+from tests.loading import newest
 
 LOAD = Load(seconds=12, days=12, rate=1000)
 
@@ -94,8 +94,7 @@ def test_a_chore_that_fails_ends_the_soak(place: Place) -> None:
 def test_a_program_that_fails_says_what_it_said(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no more')"]
     with pytest.raises(Failed, match="no more"), background(command, {}, tmp_path / "log") as program:
-        wait_until(lambda: program.process.poll() is not None)
-        program.check()
+        program.process.wait()
 
 
 @newest
