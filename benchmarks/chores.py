@@ -64,9 +64,9 @@ def prune(place: Place, calendar: Calendar) -> dict[str, int]:
 
 
 def counts(words: str) -> dict[str, int]:
-    """The numbers of `lake prune`'s last sentence."""
-    last = words.strip().rpartition("\n")[2]
-    found = {kind: number for number, kind in re.findall(r"([\d,]+) (\w+)", last)}
+    """The numbers of the sentence with which `lake prune` ends."""
+    _, _, last = " ".join(words.split()).rpartition(" removed ")
+    found = {kind: number for number, kind in re.findall(r"(\d[\d,]*) (\w+)", last)}
     return {kind: int(found[kind].replace(",", "")) for kind in KINDS}
 
 

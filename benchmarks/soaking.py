@@ -24,7 +24,6 @@ from demo.webhook import Receiver
 
 SENDER = (sys.executable, "-m", "benchmarks.steady")
 LISTENER = (sys.executable, "-m", "listener")
-SLOT = "segment_soak"
 ACTIVE = "select from pg_replication_slots where slot_name = %s and active"
 
 LONGEST_WAIT, SAMPLES = 5.0, 40
@@ -127,7 +126,7 @@ def everything(place: Place, calendar: Calendar, rate: float, toggles: Toggles) 
 
     with (
         Receiver(on_answer=toggles.answered) as receiver,
-        program("listener", "segment_listener", *LISTENER, "run", "--slot", SLOT, "--url", receiver.url) as listener,
+        program("listener", "segment_listener", *LISTENER, "run", "--slot", slot(place), "--url", receiver.url) as listener,
         program("lake export", "segment_lake", *LAKE, "export", place.lake, "--every", every, "--linger", "0s") as lake,
     ):
         await_that(lambda: listens(place, listener))
@@ -144,11 +143,16 @@ def everything(place: Place, calendar: Calendar, rate: float, toggles: Toggles) 
                 process.wait(PATIENCE)
 
 
+def slot(place: Place) -> str:
+    """The listener's slot, whose name is the server's own."""
+    return f"soak_{place.database}"
+
+
 def listens(place: Place, listener: Background) -> bool:
     """Whether the listener streams; raise Failed when it has failed."""
     listener.check()
     with place.server.connect(place.database, autocommit=True) as connection:
-        return bool(connection.execute(ACTIVE, [SLOT]).fetchall())
+        return bool(connection.execute(ACTIVE, [slot(place)]).fetchall())
 
 
 @contextmanager
