@@ -26,8 +26,11 @@ SENDER = (sys.executable, "-m", "benchmarks.steady")
 LISTENER = (sys.executable, "-m", "listener")
 ACTIVE = "select from pg_replication_slots where slot_name = %s and active"
 
-LONGEST_WAIT, SAMPLES = 5.0, 40
-"""Seconds from sample to sample, at most; and how many a run has, at least."""
+USUAL_WAIT = 3.0
+"""Seconds from sample to sample: not in step with exports."""
+
+FEWEST, MOST = 40, 1000
+"""How many samples a run has, whatever its length: several in a third of it, and in a day."""
 
 EXPORTS = 5.0
 """Seconds from export to export; with shorter days, a quarter of one."""
@@ -172,7 +175,7 @@ def working(calendar: Calendar, chores: Sequence[Chore]) -> Iterator[list[Future
 def watch(sampler: Sampler, record: Record, programs: Mapping[str, Background], works: Sequence[Future[None]]) -> None:
     """Take samples until the calendar ends; raise what a program or a chore has failed of."""
     calendar = sampler.calendar
-    every = min(LONGEST_WAIT, calendar.seconds / SAMPLES)
+    every = max(calendar.seconds / MOST, min(USUAL_WAIT, calendar.seconds / FEWEST))
     while (now := time.time()) < calendar.ends_at:
         make_days(sampler.connection, calendar, now)
         record.add(now - calendar.began_at, sampler.sample())

@@ -64,13 +64,11 @@ def test_a_sawtooth_that_stops_falling_is_not() -> None:
     assert not judged(*[100 + 50 * (min(at % 13, at) if at < 80 else at - 80) / 13 for at in range(SAMPLES)]).flat
 
 
-def test_gaps_are_left_out_and_what_was_hardly_measured_is_not_flat() -> None:
-    assert judged(*[100.0 if at % 2 else None for at in range(SAMPLES)]).flat
-    for values in ([None] * SAMPLES, [100.0] * 100 + [None] * 20 + [], [100.0] * 80 + [None] * 36 + [100.0] * 4):
-        found = judged(*values)
-        assert math.isnan(found.after) == (not found.flat)
-    assert not judged(*[None] * SAMPLES).flat
-    assert "too little was measured" in judged(*[None] * SAMPLES).sentence()
+@pytest.mark.parametrize(("measured", "flat"), [([], False), ([100.0] * 4, False), ([100.0] * 5, True)])
+def test_gaps_are_left_out_and_what_was_hardly_measured_is_not_flat(measured: list[float], flat: bool) -> None:
+    found = judged(*[100.0] * 80, *[None] * (40 - len(measured)), *measured)
+    assert found.flat == flat
+    assert ("too little was measured" in found.sentence()) == math.isnan(found.after) == (not flat)
 
 
 def test_what_is_not_flat_is_a_sentence_with_its_figures() -> None:
