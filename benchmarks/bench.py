@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from benchmarks.process import ROOT, Failed, Usage, measure
+from benchmarks.process import PATIENCE, ROOT, Failed, Usage, measure
 from demo.database import fresh_database
 from demo.postgres import DEFAULT_MAJOR, Server, installations
 
@@ -27,7 +27,6 @@ MIGRATED = "migrated"
 LARGE = 1 << 27
 """Bytes from which on a database is copied by files, not through the log."""
 
-PATIENCE = 120.0
 TICK = 0.05
 
 

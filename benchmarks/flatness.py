@@ -59,7 +59,8 @@ class Level(NamedTuple):
 
 PROCESSES, BACKENDS, SERVER = "processes, MB", "their backends' own memory, MB", "server, all processes, MB"
 DAYS, ROWS, KEYS = "tables pruned by the day, MB", "other tables, MB", "memberships, bytes a row"
-LOG, LAG, COUNTS, TEMPORARY = "log, MB", "lag, s", "days and connections", "temporary files, MB/s"
+LOG, LAG, COUNTS = "log, MB", "lag, s", "days and connections"
+PRUNING, TEMPORARY = "lake prune, s", "temporary files, MB/s"
 
 MEASURES = (
     *(Measure(name, "MB", 0.05, 4, PROCESSES) for name in ("loader", "listener", "lake export")),
@@ -72,6 +73,7 @@ MEASURES = (
     *(Measure(name, "s", 0.5, 0.5, LAG) for name in ("loader's lag", "toggles' lag", "lake's lag")),
     *(Measure(name, "days", 0, 1, COUNTS) for name in ("days of events", "days of outcomes")),
     Measure("connections", "of them", 0, 2, COUNTS),
+    Measure("pruning", "s", 0.5, 1, PRUNING),
     Measure("temporary files", "MB/s", 0.5, 1, TEMPORARY),
 )  # fmt: skip
 

@@ -14,6 +14,9 @@ from demo.postgres import die_with
 
 ROOT = Path(__file__).resolve().parents[1]
 
+PATIENCE = 120.0
+"""Seconds in which anything that is waited for has to be there."""
+
 LAST_CHARACTERS = 2000
 """How much of what a program said is shown when it has failed."""
 
@@ -50,8 +53,12 @@ def measure(command: Sequence[str | Path], environment: Mapping[str, str]) -> Us
 
 
 def said(command: Sequence[str | Path], environment: Mapping[str, str]) -> str:
-    """Run a program to its end and return what it said on stderr; raise Failed with that unless it ended well."""
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    """Run a program to its end and return what it said on stderr; raise Failed with that unless it ended well, and in time."""
+    options: dict[str, Any] = {"cwd": ROOT, "env": os.environ | environment, "capture_output": True, "text": True}
+    try:
+        done: subprocess.CompletedProcess[str] = subprocess.run(command, check=False, timeout=PATIENCE, **options)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{' '.join(map(str, command[1:]))} has taken more than {PATIENCE:.0f} s.") from error
     if done.returncode:
         raise Failed(done.stderr)
     return done.stderr

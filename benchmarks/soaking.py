@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from benchmarks.ageing import Calendar, hasten, make_days
-from benchmarks.bench import PATIENCE, await_that
+from benchmarks.bench import await_that
 from benchmarks.chores import LAKE, Place, daily, load_file, prune
 from benchmarks.events import LOADER
-from benchmarks.process import Background, background, said
+from benchmarks.process import PATIENCE, Background, background, said
 from benchmarks.sampling import ROLES, Sample, Sampler, Toggles
 from demo.webhook import Receiver
 
@@ -39,9 +39,10 @@ Told = Callable[[str], None]
 
 
 class Pruning(msgspec.Struct, frozen=True):
-    """What one `lake prune` removed, and at which second of the run."""
+    """What one `lake prune` removed, at which second of the run it began, and how many it took."""
 
     at: float
+    took: float
     removed: dict[str, int]
 
 
@@ -113,7 +114,7 @@ def pruned(place: Place, calendar: Calendar, record: Record, told: Told) -> None
     """Prune, and say what went."""
     at = time.time()
     removed = prune(place, calendar)
-    record.prunings.append(Pruning(at - calendar.began_at, removed))
+    record.prunings.append(Pruning(at - calendar.began_at, time.time() - at, removed))
     went = ", ".join(f"{number:,} {kind}" for kind, number in removed.items())
     told(f"{at - calendar.began_at:5.0f} s, {calendar.day(at)}: removed {went}")
 
@@ -178,7 +179,8 @@ def watch(sampler: Sampler, record: Record, programs: Mapping[str, Background], 
     every = max(calendar.seconds / MOST, min(USUAL_WAIT, calendar.seconds / FEWEST))
     while (now := time.time()) < calendar.ends_at:
         make_days(sampler.connection, calendar, now)
-        record.add(now - calendar.began_at, sampler.sample())
+        pruning = record.prunings[-1].took if record.prunings else None
+        record.add(now - calendar.began_at, sampler.sample() | {"pruning": pruning})
         for program in programs.values():
             program.check()
         for work in works:

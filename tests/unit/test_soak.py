@@ -14,7 +14,7 @@ SAMPLES = 60
 def record(removed: int = 1, delivered: int = 1, **series: float) -> Record:
     """All is 100 all the time, but for what is named, which is as much more in the last third."""
     kept = Record("2026-01-31T12:00:00+00:00", 600, 30, 2000, delivered=delivered)
-    kept.prunings = [Pruning(20, dict.fromkeys(KINDS, removed)), Pruning(40, dict.fromkeys(KINDS, 0))]
+    kept.prunings = [Pruning(20, 1, dict.fromkeys(KINDS, removed)), Pruning(40, 1, dict.fromkeys(KINDS, 0))]
     for at in range(SAMPLES):
         kept.add(10 * at, {each.name: 100 + (at >= SAMPLES * 2 / 3) * series.get(each.name, 0) for each in MEASURES})
     return kept
