@@ -50,10 +50,10 @@ class Level(NamedTuple):
         """What is wrong, with its figures."""
         name, unit, *_ = self.measure
         if isnan(self.before + self.after):
-            return f"{name}: too little was measured to say whether it is flat."
+            return f"Not known to be flat: {name}, of which too little was measured."
         return (
-            f"{name} is not flat: {self.before:,.2f} {unit} after the warm-up, {self.after:,.2f} {unit} in the last third, "
-            f"{self.after - self.before:,.2f} more, and {self.allowed:,.2f} more are allowed."
+            f"Not flat: {name}, with {self.before:,.2f} {unit} after the warm-up and {self.after:,.2f} in the last third, "
+            f"{self.after - self.before:,.2f} more where {self.allowed:,.2f} are allowed."
         )
 
 
@@ -72,7 +72,7 @@ MEASURES = (
     *(Measure(name, "MB", 0.5, 16, LOG) for name in ("log kept for slots", "log")),
     *(Measure(name, "s", 0.5, 0.5, LAG) for name in ("loader's lag", "toggles' lag", "lake's lag")),
     *(Measure(name, "days", 0, 1, COUNTS) for name in ("days of events", "days of outcomes")),
-    Measure("connections", "of them", 0, 2, COUNTS),
+    Measure("connections", "sessions", 0, 2, COUNTS),
     Measure("pruning", "s", 0.5, 1, PRUNING),
     Measure("temporary files", "MB/s", 0.5, 1, TEMPORARY),
 )  # fmt: skip

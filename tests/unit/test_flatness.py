@@ -73,7 +73,7 @@ def test_gaps_are_left_out_and_what_was_hardly_measured_is_not_flat(measured: li
 
 def test_what_is_not_flat_is_a_sentence_with_its_figures() -> None:
     assert judged(*[100.0] * 80, *[120.0] * 40).sentence() == (
-        "loader is not flat: 100.00 MB after the warm-up, 120.00 MB in the last third, 20.00 more, and 9.00 more are allowed."
+        "Not flat: loader, with 100.00 MB after the warm-up and 120.00 in the last third, 20.00 more where 9.00 are allowed."
     )
 
 

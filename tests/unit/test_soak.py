@@ -29,9 +29,9 @@ def test_what_grows_is_named_and_ends_it_with_1_unless_it_is_a_trial(capsys: pyt
     grown = record(batches=50, loader=3)
     with pytest.raises(SystemExit, match="1"):
         complain(levels(grown.series), grown, trial=False)
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["batches"]
+    assert [line.split(", with ")[0] for line in capsys.readouterr().out.splitlines()] == ["Not flat: batches"]
     complain(levels(grown.series), grown, trial=True)
-    assert "batches is not flat" in (said := capsys.readouterr().out)
+    assert "Not flat: batches" in (said := capsys.readouterr().out)
     assert "means nothing" in said
 
 
