@@ -54,6 +54,6 @@ def test_the_table_has_every_measure_with_its_verdict() -> None:
 
 def test_what_prune_says_is_read_however_its_lines_are_broken() -> None:
     said = f"removed the events of 2026-01-31: 12,345\n{Pruned(1, 12_345, 2, 678, 90, 1, 2)}".replace(
-        "outcomes of", "outcomes\nof"
+        "678 outcomes", "678\noutcomes"
     )
     assert counts(said) == {"events": 12_345, "outcomes": 678, "batches": 90, "sources": 1, "rejects": 2}
