@@ -20,8 +20,8 @@ from loader.generate import generate
 KEEP = 4
 """Days of events, outcomes and rejects that are kept, beside the one that is."""
 
-OF_FILE = 200
-"""Events of a day's file."""
+OF_FILE, INVALID = 200, 0.05
+"""Lines of a day's file, and the share of those that are no event."""
 
 LAKE = (sys.executable, "-m", "lake")
 KINDS = ("events", "outcomes", "batches", "sources", "rejects")
@@ -74,7 +74,8 @@ def load_file(place: Place, calendar: Calendar) -> None:
     """Load a new file to its end, with events of this moment: a source that is finished, for retention to forget."""
     moment = calendar.simulated(time.time())
     file = place.folder / f"{moment:%Y%m%dT%H%M%S}.ndjson"
-    chunks = generate(count=OF_FILE, start=moment, rate=1e6, seed=randbits(32), users=USERS, segments=SEGMENTS)
+    shape = {"users": USERS, "segments": SEGMENTS}
+    chunks = generate(count=OF_FILE, start=moment, rate=1e6, seed=randbits(32), invalid=INVALID, **shape)
     file.write_bytes(b"".join(line for _, chunk in chunks for line in chunk))
     said([*LOADER, "stream", file], place.environment("segment_loader"))
     file.unlink()
