@@ -76,35 +76,39 @@ Sample = dict[str, float | None]
 
 
 class Toggles:
-    """The latencies of toggles, from when their event was sent to the answer, since they were looked at last."""
+    """When toggles were answered that came since they were looked at last, and when they say that they happened."""
 
-    def __init__(self, calendar: Calendar) -> None:
-        self.calendar = calendar
+    def __init__(self) -> None:
         self.delivered = 0
-        self._latencies: list[float] = []
+        self._answered: list[tuple[float, float]] = []
 
     def answered(self, call: Call) -> None:
         """Take note of a call that is about to be answered."""
         at, timestamps = read(time.time(), call.body)
         self.delivered += call.count
-        self._latencies.extend(at - self.calendar.real(timestamp) for timestamp in timestamps)
+        self._answered += [(at, timestamp) for timestamp in timestamps]
 
-    def lag(self) -> float | None:
-        """Within how many seconds 95 of 100 were answered, or None when there were none."""
-        found, self._latencies = self._latencies, []
-        return percentile(sorted(found), SHARE) if found else None
+    def lag(self, calendar: Calendar) -> float | None:
+        """Within how many seconds after it was sent 95 of 100 were answered, or None when there were none."""
+        found, self._answered = self._answered, []
+        return percentile(sorted(at - calendar.real(timestamp) for at, timestamp in found), SHARE) if found else None
 
 
 class Sampler:
     """Looks at a database, the server that it is on, and the programs that work with it, by their process ids."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], postmaster: int, programs: Mapping[str, int], toggles: Toggles
+        self,
+        connection: psycopg.Connection[Any],
+        postmaster: int,
+        programs: Mapping[str, int],
+        calendar: Calendar,
+        toggles: Toggles,
     ) -> None:
         self.connection = connection
         self.postmaster = postmaster
         self.programs = programs
-        self.calendar = toggles.calendar
+        self.calendar = calendar
         self.toggles = toggles
         self._written = (time.monotonic(), 0.0)
 
@@ -135,7 +139,7 @@ class Sampler:
         times = self._row(TIMES)
         now = time.time()
         sent, recorded = (value and now - self.calendar.real(value) for value in times.values())
-        return {"loader's lag": sent, "lake's lag": recorded or 0.0, "toggles' lag": self.toggles.lag()}
+        return {"loader's lag": sent, "lake's lag": recorded or 0.0, "toggles' lag": self.toggles.lag(self.calendar)}
 
     def _temporary(self) -> float:
         """What was written to temporary files a second, since the last sample."""

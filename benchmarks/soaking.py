@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
@@ -13,6 +12,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 import msgspec
+import psycopg
 
 from benchmarks.ageing import Calendar, hasten, make_days
 from benchmarks.bench import await_that
@@ -34,6 +34,12 @@ FEWEST, MOST = 40, 1000
 
 EXPORTS = 5.0
 """Seconds from export to export; with shorter days, a quarter of one."""
+
+FIRST = """
+select segment_ensure_partitions(current_date, current_date);
+insert into segment_events (user_id, occurred_at, event_id, vendor, segment_name)
+values ('soak', now(), gen_random_uuid(), 1, 'soak');
+"""
 
 Told = Callable[[str], None]
 
@@ -85,28 +91,35 @@ class Load(NamedTuple):
 
 def soak(place: Place, load: Load, more: Sequence[Chore], told: Told) -> Record:
     """Run a soak in a migrated database; return what was seen. Raises Failed when a program ends before its time."""
-    calendar = Calendar(time.time() + load.seconds, load.seconds, load.days)
-    record = Record(datetime.now(UTC).isoformat(timespec="seconds"), *load)
-    toggles = Toggles(calendar)
+    toggles = Toggles()
     with place.server.connect(place.database, autocommit=True) as connection:
-        hasten(connection, calendar)
-        load_file(place, calendar)
-        export(place)
-        chores: list[Chore] = [
-            (partial(load_file, place, calendar), 1),
-            (partial(pruned, place, calendar, record, told), 1),
-            *more,
-        ]
-        with everything(place, calendar, load.rate, toggles) as programs, working(calendar, chores) as works:
-            pids = {name: program.process.pid for name, program in programs.items() if name in ROLES.values()}
-            sampler = Sampler(connection, place.server.pid() or 0, pids, toggles)
-            watch(sampler, record, programs, works)
+        begin_lake(connection, place)
+        with receiving(place, load, toggles) as readers:
+            calendar = Calendar(time.time() + load.seconds, load.seconds, load.days)
+            record = Record(calendar.simulated(calendar.ends_at).isoformat(timespec="seconds"), *load)
+            hasten(connection, calendar)
+            chores: list[Chore] = [
+                (partial(load_file, place, calendar), 1),
+                (partial(pruned, place, calendar, record, told), 1),
+                *more,
+            ]
+            with streaming(place, load, calendar) as writers, working(calendar, chores) as works:
+                programs = readers | writers
+                pids = {name: program.process.pid for name, program in programs.items() if name in ROLES.values()}
+                sampler = Sampler(connection, place.server.pid() or 0, pids, calendar, toggles)
+                watch(sampler, record, programs, works)
     record.delivered = toggles.delivered
     return record
 
 
+def begin_lake(connection: psycopg.Connection[Any], place: Place) -> None:
+    """Export an event, of a user whom nobody else is, so that there is a lake: without one nothing can be pruned."""
+    connection.execute(FIRST)
+    export(place)
+
+
 def export(place: Place) -> None:
-    """Begin the lake, without which nothing can be pruned."""
+    """Export once."""
     said((*LAKE, "export", place.lake), place.environment("segment_lake"))
 
 
@@ -119,32 +132,40 @@ def pruned(place: Place, calendar: Calendar, record: Record, told: Told) -> None
     told(f"{at - calendar.began_at:5.0f} s, {calendar.day(at)}: removed {went}")
 
 
+def program(place: Place, name: str, role: str, *command: str | Path, **streams: Any) -> AbstractContextManager[Background]:
+    """A program in the background, in a role."""
+    return background(command, place.environment(role), place.folder / f"{name}.log", **streams)
+
+
 @contextmanager
-def everything(place: Place, calendar: Calendar, rate: float, toggles: Toggles) -> Iterator[dict[str, Background]]:
-    """All programs that run the whole time; when the block has ended all of them have, and well."""
-
-    every = f"{1000 * min(EXPORTS, calendar.day_seconds / 4):.0f}ms"
-
-    def program(name: str, role: str, *command: str | Path, **streams: Any) -> AbstractContextManager[Background]:
-        return background(command, place.environment(role), place.folder / f"{name}.log", **streams)
-
-    with (
-        Receiver(on_answer=toggles.answered) as receiver,
-        program("listener", "segment_listener", *LISTENER, "run", "--slot", slot(place), "--url", receiver.url) as listener,
-        program("lake export", "segment_lake", *LAKE, "export", place.lake, "--every", every, "--linger", "0s") as lake,
-    ):
-        await_that(lambda: listens(place, listener))
+def receiving(place: Place, load: Load, toggles: Toggles) -> Iterator[dict[str, Background]]:
+    """The listener, with a receiver, and the lake's export, once they are ready; they end well with the block."""
+    every = f"{1000 * min(EXPORTS, load.seconds / load.days / 4):.0f}ms"
+    exporting = (*LAKE, "export", place.lake, "--every", every, "--linger", "0s")
+    with Receiver(on_answer=toggles.answered) as receiver:
+        listening = (*LISTENER, "run", "--slot", slot(place), "--url", receiver.url)
         with (
-            program("sender", "", *SENDER, str(rate), *map(str, calendar), stdout=PIPE) as sender,
-            sender.process.stdout as events,  # type: ignore[union-attr]
-            program(
-                "loader", "segment_loader", *LOADER, "stream", "--source", "soak", "--lanes", "2", "-", stdin=events
-            ) as loader,
+            program(place, "listener", "segment_listener", *listening) as listener,
+            program(place, "lake export", "segment_lake", *exporting) as lake,
         ):
-            events.close()  # the loader has it
-            yield {"loader": loader, "listener": listener, "lake export": lake, "sender": sender}
-            for process in (sender.process, loader.process):
-                process.wait(PATIENCE)
+            await_that(lambda: listens(place, listener))
+            yield {"listener": listener, "lake export": lake}
+
+
+@contextmanager
+def streaming(place: Place, load: Load, calendar: Calendar) -> Iterator[dict[str, Background]]:
+    """The sender, and the loader that takes what it sends; when the block has ended all of it is loaded."""
+    sending = (*SENDER, str(load.rate), *map(str, calendar))
+    loading = (*LOADER, "stream", "--source", "soak", "--lanes", "2", "-")
+    with (
+        program(place, "sender", "", *sending, stdout=PIPE) as sender,
+        sender.process.stdout as events,  # type: ignore[union-attr]
+        program(place, "loader", "segment_loader", *loading, stdin=events) as loader,
+    ):
+        events.close()  # the loader has it
+        yield {"loader": loader, "sender": sender}
+        for process in (sender.process, loader.process):
+            process.wait(PATIENCE)
 
 
 def slot(place: Place) -> str:
