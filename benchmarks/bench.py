@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from benchmarks.process import ROOT, Failed, Usage, measure
+from benchmarks.process import PATIENCE, ROOT, Failed, Usage, measure
 from demo.database import fresh_database
 from demo.postgres import DEFAULT_MAJOR, Server, installations
 
@@ -27,15 +27,14 @@ MIGRATED = "migrated"
 LARGE = 1 << 27
 """Bytes from which on a database is copied by files, not through the log."""
 
-PATIENCE = 120.0
 TICK = 0.05
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
-    """A new server in a temporary folder, until the block ends."""
+def own_server(shared_buffers: int | None = None) -> Iterator[Server]:
+    """A new server in a temporary folder, until the block ends; `shared_buffers` is in megabytes."""
     with tempfile.TemporaryDirectory(prefix="pgsegments-bench-") as home:
-        server = Server(Path(home) / "postgres", installations()[DEFAULT_MAJOR], die_with_parent=True)
+        server = Server(Path(home) / "postgres", installations()[DEFAULT_MAJOR], shared_buffers, die_with_parent=True)
         try:
             server.start()
             yield server

@@ -16,6 +16,11 @@ def table(report: Report) -> str:
         to = f"ratios are to {compared.reference}" if compared.reference else ""
         rows += [(f"**{compared.question}**", "", "", to, "")]
         rows += [row for found in compared.found for row in rows_of(compared, found)]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as a table in Markdown, whose columns are aligned in the terminal, too."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
 

@@ -35,8 +35,10 @@ HELD = "SG006"
 
 NOW = "select now(), first_day, horizon from segment_settings"
 DAYS = "select day from segment_prunable_days(%s, %s) day"
+# As a query of its own: else it would be asked once for each file, and it reads a whole day.
 FILES = """
-select path from lake_fragments where destination = %s and written_at is not null and batches && segment_day_batches(%s)
+select path from lake_fragments
+where destination = %s and written_at is not null and batches && (select segment_day_batches(%s))
 """
 OLDER_HAS_EVENTS = "select not isempty(segment_day_batches(null))"
 

@@ -63,6 +63,21 @@ def test_what_is_old_goes(database: Database, tmp_path: Path) -> None:
     assert "removed 0 events of 0 days" in pruned(database, tmp_path)
 
 
+@newest
+def test_a_day_is_looked_at_once_however_many_files_the_lake_has(database: Database, tmp_path: Path) -> None:
+    database.execute(f"alter database {database.name} set track_functions = 'pl'")
+    for days_ago in DAYS:
+        fill(database, (days_ago,))
+        export(database, tmp_path)
+    assert database.fetch("select count(*) from lake_fragments") == [(len(DAYS),)]
+    pruned(database, tmp_path)
+    wait_until(
+        lambda: database.fetch("select from pg_stat_activity where datname = %s and usename = %s", database.name, ROLE) == []
+    )
+    # The four that went, and the time before the first day.
+    assert database.fetch("select calls from pg_stat_user_functions where funcname = 'segment_day_batches'") == [(5,)]
+
+
 @ends
 def test_outcomes_go_once_delivered_and_without_events(database: Database, tmp_path: Path, receiver: Receiver) -> None:
     """In order of their days, and their batches with them; a listener that ran only until it had caught up holds nothing back."""
