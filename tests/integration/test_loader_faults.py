@@ -54,6 +54,16 @@ def test_commits_whose_answer_is_lost(
 
 
 @newest
+def test_told_to_stop_once_the_server_has_ended_its_idle_connections(database: Database, tmp_path: Path) -> None:
+    path = write(tmp_path / "events", documents(sample(50, 10)))
+    with running(database, "--follow", path) as process:
+        wait_for_count(database, 50, process)
+        execute(database, f"select pg_terminate_backend(pid, 10000) {SESSIONS}")
+        process.terminate()
+        finish(process)
+
+
+@newest
 def test_a_pipe_whose_commits_are_lost(database: Database, proxy: tuple[Proxy, str]) -> None:
     """Events are known by their identity; where a commit was unclear, they may be counted as duplicates."""
     lines = "\n".join(documents(sample(400, 50)))
