@@ -5,7 +5,7 @@ RATE ?= 1000
 VENV := .venv/bin/python
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint bench schema screenshot clean
+.PHONY: demo test lint bench chaos schema screenshot clean
 
 # In the browser where there is a display: PAGE=yes serves the page in any case, PAGE=no never; PORT is the page's.
 demo: .venv/installed-demo
@@ -23,6 +23,10 @@ lint: .venv/installed-dev
 # Three quarters of an hour; BENCH=--quick shows in one minute that everything runs. docs/benchmarks.md has the rest.
 bench: .venv/installed-bench
 	@$(VENV) -m benchmarks $(BENCH)
+
+# Everything fails on purpose, for so many minutes; SEED= does the same again.
+chaos: .venv/installed-demo
+	@$(VENV) -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 # The schema that the migrations make, on a fresh database of the demo's server.
 schema: .venv/installed-dev
