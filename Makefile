@@ -5,7 +5,7 @@ RATE ?= 1000
 VENV := .venv/bin/python
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint bench soak schema screenshot clean
+.PHONY: demo test lint bench soak chaos schema screenshot clean
 
 # In the browser where there is a display: PAGE=yes serves the page in any case, PAGE=no never; PORT is the page's.
 demo: .venv/installed-demo
@@ -27,6 +27,10 @@ bench: .venv/installed-bench
 # Under a steady load with retention on nothing may grow: MINUTES is how long, RATE events/s (2000).
 soak: .venv/installed-bench
 	@$(VENV) -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(filter-out file,$(origin RATE)),--rate $(RATE))
+
+# Everything fails on purpose, for so many minutes; SEED= does the same again.
+chaos: .venv/installed-demo
+	@$(VENV) -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 # The schema that the migrations make, on a fresh database of the demo's server.
 schema: .venv/installed-dev

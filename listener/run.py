@@ -304,13 +304,23 @@ class Session:
             waited = min(waited + TICK, 20.0)
             try:
                 await self._nobody_else()
-                return await self._open()
+                return await self._open_alone()
             except errors.ObjectInUse:
                 if waited > slot.PATIENCE:
                     raise Restart from None
             except (psycopg.OperationalError, NoDatabase) as error:
                 said = words(error) if isinstance(error, psycopg.Error) else error
                 say(Level.WARNING, "the stream cannot be opened; trying again", error=said)
+
+    async def _open_alone(self) -> Stream:
+        """Open, and look again: until now others may have had the slot, and left it."""
+        stream = await self._open()
+        try:
+            await self._nobody_else()
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
 
     async def _nobody_else(self) -> None:
         cursor, position = await self.database.run(lambda c: slot.position(c, self.options.slot))

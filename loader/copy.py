@@ -6,6 +6,7 @@ ones until one is clean again. A row that the server refuses is found by halving
 transaction that fails leaves the batch as it was.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -142,7 +143,11 @@ def add_incoming(connection: Connection) -> int:
 
 
 def add_halving(connection: Connection, rows: Rows) -> Added:
-    """Add what the server takes; each row that it refuses becomes a reject with the server's reason."""
+    """Add what the server takes; each row that it refuses becomes a reject with the server's reason.
+
+    The rows are sorted by user: one statement after the other then takes the keys in the order in which every batch does, so that
+    loaders that share users do not deadlock.
+    """
     try:
         with connection.transaction():
             return add_carefully(connection, rows)
@@ -152,9 +157,16 @@ def add_halving(connection: Connection, rows: Rows) -> Added:
         if len(rows) == 1:
             reason = f"PostgreSQL refuses it: {error.diag.message_primary}."
             return Added(0, [rejected(rows[0], "refused", reason)])
-    half = len(rows) // 2
+    half = middle(rows.users)
     first, second = (add_halving(connection, part) for part in (rows.part(0, half), rows.part(half, len(rows))))
     return Added(first.new + second.new, first.refused + second.refused, first.suppressed + second.suppressed)
+
+
+def middle(users: Sequence[bytes]) -> int:
+    """Where to halve rows that are sorted by user: between two users, unless it is one user's rows alone."""
+    half = len(users) // 2
+    begins, ends = bisect_left(users, users[half]), bisect_right(users, users[half])
+    return begins or (ends if ends < len(users) else half)
 
 
 def refuses_row(error: psycopg.Error) -> bool:
@@ -219,7 +231,7 @@ class Copier:
                 return self._add_by(connection, rows, add_carefully)
             if not refuses_row(error):
                 raise
-            return add_halving(connection, rows)
+            return add_halving(connection, rows.sorted())
         self.careful = added.new + len(added.refused) < len(rows)
         return added
 

@@ -149,8 +149,11 @@ class Session:
             except (psycopg.OperationalError, NoDatabase) as error:
                 if isinstance(error, psycopg.Error) and not (self._connection.closed or away(error)):
                     raise
+                # A connection that the server had ended while it was idle says nothing of the server: look at once.
+                at_once = gone_since is None and self._connection.closed and isinstance(error, psycopg.Error)
                 gone_since = gone_since or time.monotonic()
-                self._wait(gone_since, error)
+                if not at_once:
+                    self._wait(gone_since, error)
 
     def _alive(self) -> Connection:
         if self._connection.closed:

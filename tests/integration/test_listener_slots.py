@@ -1,11 +1,13 @@
 """Slots that are busy, gone or somebody else's, and what `listener status` and `listener drop` say and do."""
 
 import json
+import signal
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
-from demo.calls import Answer
+from demo.calls import Answer, Call
 from demo.webhook import Receiver
 from tests.conftest import Database
 from tests.listening import LISTENER, await_log, catch_up, expected, listen, listening, stop
@@ -14,6 +16,10 @@ from tests.toggling import Gate, await_confirmed, await_received, await_sent, co
 
 URL = ("run", "--url", "http://127.0.0.1:9/", "--until-caught-up")
 HOLDER = "select active_pid from pg_replication_slots where slot_name = %s and active"
+OPENING = """
+select from pg_stat_activity where datname = current_database() and backend_type = 'walsender' and wait_event = 'relation'
+"""
+"""A listener's session that is to stream, and waits for a table."""
 
 
 def holder(database: Database) -> object:
@@ -79,6 +85,39 @@ def test_a_killed_listeners_slot_is_waited_for(database: Database) -> None:
         held, *calls = receiver.calls
     assert [document for call in calls for document in call.documents()] == expected(flips(40_040))[36:]
     assert held.documents() == calls[0].documents()[: held.count]
+
+
+@newest
+def test_another_had_the_slot_while_the_stream_was_opened_again(database: Database) -> None:
+    """Between the look at who has it and the stream: what the other has delivered does not come again."""
+    due: list[float] = []
+
+    def answer(_call: Call) -> Answer:
+        if due:
+            return Answer()
+        due.append(time.monotonic() + 2)
+        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, {"retry-after": "1"})
+
+    with Receiver(keep=True) as elsewhere, Receiver(answer=answer, keep=True) as receiver:
+        catch_up(database, elsewhere)
+        with listening(database, receiver) as first:
+            await_log(first, "listening")
+            commit(database, flips(40))
+            await_log(first, "to be tried again")
+            with database.connect() as connection:
+                connection.execute(
+                    "lock table segment_settings in access exclusive mode"
+                )  # which is asked before the stream begins
+                database.fetch("select pg_terminate_backend(%s, 10000)", holder(database))
+                wait_until(lambda: database.fetch(OPENING))
+                first.send_signal(signal.SIGSTOP)
+            catch_up(database, elsewhere)
+            wait_until(lambda: time.monotonic() > due[0])  # to make its call again is the first thing that it does
+            first.send_signal(signal.SIGCONT)
+            commit(database, flips(40, first=40))
+            await_received(receiver, 40)
+            stop(first)
+    assert elsewhere.received() + receiver.received() == expected(flips(80))
 
 
 @newest

@@ -9,6 +9,7 @@ import pytest
 
 from demo.postgres import Server
 from tests.conftest import Database
+from tests.events import document, make
 from tests.loading import (
     assert_one_sentence,
     check_exactly_once,
@@ -19,6 +20,7 @@ from tests.loading import (
     load,
     mostly_newest,
     newest,
+    rejects,
     run,
     running,
     sample,
@@ -30,6 +32,7 @@ from tests.loading import (
 from tests.proxy import Proxy
 
 SESSIONS = "from pg_stat_activity where application_name = 'pgsegments loader' and datname = current_database()"
+WAITING = f"select {SESSIONS} and wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -51,6 +54,38 @@ def test_commits_whose_answer_is_lost(
     assert load(database, *options, path, PGHOST=proxy[1]) == (600, 0, 16)
     check_exactly_once(database, path, good)
     assert proxy[0].cuts > 2
+
+
+@newest
+def test_told_to_stop_once_the_server_has_ended_its_idle_connections(database: Database, tmp_path: Path) -> None:
+    path = write(tmp_path / "events", documents(sample(50, 10)))
+    with running(database, "--follow", path) as process:
+        wait_for_count(database, 50, process)
+        execute(database, f"select pg_terminate_backend(pid, 10000) {SESSIONS}")
+        process.terminate()
+        finish(process)
+
+
+@newest
+def test_loaders_that_share_users_and_meet_what_is_refused_do_not_deadlock(database: Database, tmp_path: Path) -> None:
+    """A batch of which the server refuses a row takes its keys by several statements, in the order of every other batch's."""
+    execute(database, f"alter database {database.name} set deadlock_timeout to '10ms'")
+    refused = document(make(0))[:-1] + ', "number": 1e200000}'
+    paths = []
+    for number in range(3):
+        lines = documents(sample(1000, 40, seed=number + 1))
+        for at in range(25, 1000, 50):
+            lines[at] = refused.replace("-0000", f"-{number}{at:03}", 1)
+        paths.append(write(tmp_path / str(number), lines))
+    begun = [running(database, "--batch-size", "50", "--lanes", "1", path) for path in paths]
+    with begun[0] as one, begun[1] as two, begun[2] as three:
+        with database.connect() as connection:
+            connection.execute("lock table segment_events in exclusive mode")  # so that all begin at once
+            wait_until(lambda: len(database.fetch(WAITING)) == len(begun))
+        for process in (one, two, three):
+            finish(process)
+    assert events(database) + len(rejects(database)) == 3 * 1000
+    assert database.fetch("select deadlocks from pg_stat_database where datname = current_database()") == [(0,)]
 
 
 @newest

@@ -12,6 +12,7 @@ PURE = [
     "loader/faults.py",
     "listener/access.py", "listener/pgoutput.py", "listener/toggles.py", "listener/outbox.py", "listener/base.py",
     "lake/layout.py", "lake/line.py", "lake/merge.py",
+    "chaos/endings.py", "chaos/schedule.py",
     "demo/fold.py", "demo/page/charts.py", "demo/page/guard.py", "demo/page/queries.py",
 ]  # fmt: skip
 IMPURE = {"psycopg", "click", "httpx", "rich", "time", "socket", "os", "select", "threading", "fsspec", "pyarrow"}

@@ -1,0 +1,212 @@
+"""What is done to the pipeline: one function for each kind of fault, which returns when the fault is over.
+
+The disk is full for the lake by a limit on the size of the export's files: the system then says EFBIG, "File too large", where a
+disk says ENOSPC; either comes out of the same write, needs no root, and leaves the disk to everybody else.
+"""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from threading import Event
+from typing import Final, Literal
+
+import psycopg
+
+from chaos.pipeline import NotSettledError, Pipeline
+from chaos.program import Program
+from chaos.schedule import TRACKS, Fault
+from demo.postgres import SUPERUSER
+from lake.database import REVISION as LAKE_REVISION
+from loader.database import REVISION as LOADER_REVISION
+
+TICK: Final = 0.05
+SMALL: Final = 512
+"""Bytes that a file of the export may have while its disk is full."""
+
+OLDEST: Final = max(LAKE_REVISION, LOADER_REVISION)
+"""The oldest revision with which everything that runs goes on."""
+
+LONGEST_SECONDS: Final = 30.0
+"""In which a fault has to be there, and what recovers by itself has to."""
+
+OURS: Final = "from pg_stat_activity where usename like 'segment_%'"
+BACKENDS: Final = f"select pid {OURS} order by pid"
+END_SESSIONS: Final = f"select pg_terminate_backend(pid, 5000) {OURS}"
+SLEEP: Final = "select pg_sleep(10)"
+WRITE_LOG: Final = "select pg_switch_wal() from pg_logical_emit_message(false, 'x', repeat('x', 1000))"
+GIVEN_UP: Final = b"invalidating obsolete replication slot"
+OWN_INDEX: Final = "create index concurrently our_index on segment_memberships (last) where member"
+DROP_OWN_INDEX: Final = "drop index concurrently our_index"
+
+
+@dataclass
+class Happened:
+    """A fault, and between which Unix times it was there."""
+
+    kind: str
+    began: float
+    ended: float = inf
+
+    def met(self, began: float, ended: float) -> bool:
+        """Whether it was there at any time between these."""
+        return self.began <= ended and self.ended >= began
+
+
+class NotMadeError(Exception):
+    """A fault could not be made."""
+
+
+class Faults:
+    """Makes faults; `over`, once set, cuts them short."""
+
+    def __init__(self, pipeline: Pipeline, over: Event) -> None:
+        self.pipeline = pipeline
+        self.over = over
+        self.happened: list[Happened] = []
+        self._kinds: dict[str, Callable[[Fault], None]] = {
+            **dict.fromkeys(TRACKS["receiver"].kinds, self._receiver),
+            "receiver down": self._receiver_down,
+            "PostgreSQL stopped fast": partial(self._stop_server, "fast"),
+            "PostgreSQL stopped immediate": partial(self._stop_server, "immediate"),
+            "PostgreSQL killed": self._kill_server,
+            "backend killed": self._kill_backend,
+            "sessions ended": self._end_sessions,
+            "slot invalidated": self._invalidate_slot,
+            "disk full": self._fill_disk,
+            "migration": self._migrate,
+            "loader killed": lambda fault: self._one(("a", "b"), fault).kill(),
+            "loader stopped": lambda fault: self._one(("a", "b"), fault).stop(),
+            "piped loader killed": lambda _: self.pipeline.pipe.loader.kill(),
+            "batch loader killed": self._load_batch,
+            "listener killed": lambda fault: self._one(("listener-1", "listener-2"), fault).kill(),
+            "listener stopped": lambda fault: self._one(("listener-1", "listener-2"), fault).stop(),
+            "export killed": lambda _: self.pipeline.services["export"].kill(),
+            "export stopped": lambda _: self.pipeline.services["export"].stop(),
+            "events redelivered": lambda fault: self.pipeline.pipe.redeliver(fault.chance),
+            "dbt build": self._build,
+        }
+
+    def make(self, fault: Fault) -> None:
+        """Make a fault, and take note of when it was there."""
+        happened = Happened(fault.kind, time.time())
+        self.happened.append(happened)
+        try:
+            self._kinds[fault.kind](fault)
+        finally:
+            happened.ended = time.time()
+
+    def _one(self, names: tuple[str, ...], fault: Fault) -> Program:
+        return self.pipeline.services[names[int(fault.chance * len(names))]]
+
+    def _receiver(self, fault: Fault) -> None:
+        self.pipeline.behaviour.become(fault.kind)
+        self.over.wait(fault.seconds)
+        self.pipeline.behaviour.become("")
+
+    def _receiver_down(self, fault: Fault) -> None:
+        self.pipeline.receiver.stop()
+        self.over.wait(fault.seconds)
+        self.pipeline.receiver.start()
+
+    def _stop_server(self, mode: Literal["fast", "immediate"], fault: Fault) -> None:
+        self.pipeline.server.stop(mode)
+        self.over.wait(fault.seconds)
+        self.pipeline.server.start()
+
+    def _kill_server(self, fault: Fault) -> None:
+        self.pipeline.server.kill()
+        self.over.wait(fault.seconds)
+        self.pipeline.server.start()
+
+    def _kill_backend(self, fault: Fault) -> None:
+        """Kill -9 one session's process: the server ends all the others, and recovers by itself."""
+        with closing(self.pipeline.connect()) as connection:
+            self._until(lambda: bool(connection.execute(BACKENDS).fetchall()), "nobody is connected")
+            pids = [pid for (pid,) in connection.execute(BACKENDS).fetchall()]
+            os.kill(pids[int(fault.chance * len(pids))], signal.SIGKILL)
+            with suppress(psycopg.OperationalError):  # this session is ended, too
+                connection.execute(SLEEP)
+        self._until(self._answers, "the server did not recover")
+
+    def _answers(self) -> bool:
+        with suppress(psycopg.OperationalError), self.pipeline.connect():
+            return True
+        return False
+
+    def _end_sessions(self, _fault: Fault) -> None:
+        with self.pipeline.connect() as connection:
+            connection.execute(END_SESSIONS)
+
+    def _invalidate_slot(self, _fault: Fault) -> None:
+        """Have the server give the slot up for the log that it keeps, though a listener reads it."""
+        before = self._given_up()
+        with self.pipeline.connect() as connection:
+            connection.execute("alter system set max_slot_wal_keep_size = '1MB'")
+            connection.execute("select pg_reload_conf()")
+
+            def given_up() -> bool:
+                for _ in range(3):
+                    connection.execute(WRITE_LOG)
+                connection.execute("checkpoint")
+                return self._given_up() > before
+
+            try:
+                self._until(given_up, "the server did not give the slot up")
+            finally:
+                connection.execute("alter system reset max_slot_wal_keep_size")
+                connection.execute("select pg_reload_conf()")
+
+    def _given_up(self) -> int:
+        """How often the server says that it gave a slot up."""
+        return (self.pipeline.server.folder / "server.log").read_bytes().count(GIVEN_UP)
+
+    def _fill_disk(self, fault: Fault) -> None:
+        ends_at = time.monotonic() + fault.seconds
+        while time.monotonic() < ends_at and not self.over.wait(TICK):
+            self._limit_export(SMALL)
+        self._limit_export(resource.RLIM_INFINITY)
+
+    def _limit_export(self, size: int) -> None:
+        """Limit the files of the export that runs now, if one does."""
+        process = self.pipeline.services["export"].process
+        with suppress(ProcessLookupError):
+            if process and process.poll() is None:
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def _migrate(self, _fault: Fault) -> None:
+        """An index of one's own, and the schema a revision or so back and up again, as when an upgrade is undone."""
+        with self.pipeline.connect() as connection:
+            connection.execute(OWN_INDEX)
+            for words in (("downgrade", OLDEST), ("upgrade", "head")):
+                self.pipeline.run(SUPERUSER, "alembic", *words)
+            connection.execute(DROP_OWN_INDEX)
+
+    def _build(self, _fault: Fault) -> None:
+        """Have dbt build and test everything; it may fail only where something was done to the server meanwhile."""
+        began = time.time()
+        try:
+            self.pipeline.build()
+        except NotSettledError:
+            if not any(
+                happened.kind in TRACKS["server"].kinds and happened.met(began, time.time()) for happened in self.happened
+            ):
+                raise
+
+    def _load_batch(self, fault: Fault) -> None:
+        """Another file, loaded beside everything else, by a loader that is killed."""
+        self.pipeline.batches.add()
+        self.pipeline.batches.load(0.4 + fault.seconds / 2)
+
+    def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait until it holds, but not for ever."""
+        ends_at = time.monotonic() + LONGEST_SECONDS
+        while not condition():
+            if time.monotonic() > ends_at:
+                raise NotMadeError(otherwise)
+            time.sleep(TICK)

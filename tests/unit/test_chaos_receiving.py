@@ -1,0 +1,58 @@
+"""The receiver of `make chaos` refuses what is not signed, and what was signed at another time than its clock says."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from chaos.receiving import JUMP, TOLERANCE, Behaviour, fault_of
+from demo.calls import Call
+from listener.webhook import sign
+
+SECRET = bytes(range(32))
+BODY = b'[{"event":"e","timestamp":"2026-11-23T21:04:05Z","user":"u","segment":{"vendor":1,"name":"s"},"remove":true}]'
+
+
+def call(secret: bytes = SECRET, at: float = 1000.0) -> Call:
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(at)),
+        "webhook-signature": sign([secret], "msg_1", int(at), BODY),
+    }
+    return Call.of(at, "/", headers, BODY)
+
+
+def test_signatures() -> None:
+    assert fault_of(call(), SECRET, 1000.0) == ""
+    assert fault_of(call(bytes(32)), SECRET, 1000.0) == "not signed by the secret"
+    for ahead in (TOLERANCE + 1, -TOLERANCE - 1):
+        assert fault_of(call(), SECRET, 1000.0 + ahead) == "too old or too new"
+
+
+@pytest.fixture
+def behaviour(tmp_path: Path) -> Behaviour:
+    return Behaviour(tmp_path, SECRET, 1)
+
+
+def test_a_clock_that_jumped(behaviour: Behaviour) -> None:
+    assert behaviour.answer(call(at=time.time())).status == 200
+    behaviour.become("receiver's clock jumped")
+    assert behaviour.answer(call(at=time.time())).status == 401
+    assert not behaviour.strange
+    behaviour.become("")
+    assert behaviour.answer(call(at=time.time())).status == 200
+    assert behaviour.answer(call(at=time.time() - JUMP)).status == 401
+    assert behaviour.strange == {"too old or too new": 1}
+    behaviour.close()
+
+
+def test_only_what_was_accepted_is_in_the_journal(behaviour: Behaviour, tmp_path: Path) -> None:
+    for mode, status in (("receiver busy (429)", 429), ("receiver redirecting", 302), ("", 503), ("", 200)):
+        behaviour.become(mode)
+        taken = call(at=time.time())
+        behaviour.answer(taken)
+        taken.status = status
+        behaviour.answering(taken)
+    behaviour.close()
+    assert [line.split(",")[0] for line in (tmp_path / "calls.csv").read_text().splitlines()] == ["4"]
+    assert len((tmp_path / "documents.csv").read_text().splitlines()) == 1
