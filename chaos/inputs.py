@@ -179,10 +179,10 @@ class Batches:
     def load(self, kill_after: float) -> None:
         """Load what is there, killing the loader once after so many seconds; all is loaded when this returns."""
         self.loader.start()
-        if self.loader.wait(kill_after) is None:
+        end = self.loader.wait(kill_after)
+        if end is None:
             self.loader.kill()
-        while not self.abandoned.is_set():
-            if end := self.loader.wait(ENDING_SECONDS):
-                if end.code == 0:
-                    return
+        while (end is None or end.code) and not self.abandoned.is_set():
+            if end:
                 self.loader.start()
+            end = self.loader.wait(ENDING_SECONDS)
