@@ -28,5 +28,5 @@ class Sizes:
 
 QUICK = Sizes(
     rounds=1, lanes=(2,), events=5_000, fewer_events=2_000, batches=(100, 10_000), partitions=(60,), memberships=(1_000, 10_000),
-    backlog=5_000, large_backlog=5_000, toggles_a_second=1_000, rates=(1_000, 2_000), delays=(0,), seconds=2,
+    backlog=100_000, large_backlog=5_000, toggles_a_second=1_000, rates=(1_000, 2_000), delays=(0,), seconds=2,
 )  # fmt: skip

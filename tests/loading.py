@@ -88,11 +88,12 @@ def send(process: subprocess.Popen[bytes], text: str) -> None:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition to hold."""
-    end = time.monotonic() + seconds
+    """Wait for a condition to hold; ask ever less often, as most ask by a connection of their own."""
+    end, pause = time.monotonic() + seconds, 0.02
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.15)
 
 
 def wait_for_count(database: Database, count: int, process: subprocess.Popen[bytes]) -> None:
