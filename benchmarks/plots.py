@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from benchmarks.results import Compared, Found, Report
 
@@ -52,6 +53,8 @@ def throughput(batches: Compared, memberships: Compared) -> Figure:
         of = [found for found in batches.found if found.at["days of partitions"] == days]
         line(by_batch, "events a batch", "events/s", of, f"{days:.0f} days of partitions")
     line(by_size, "memberships", "events/s", memberships.found, "")
+    ticked(by_batch, "events a batch", batches)
+    ticked(by_size, "memberships", memberships)
     by_batch.set_ylabel("events/s")
     by_batch.legend()
     by_batch.set_ylim(bottom=0)
@@ -67,9 +70,11 @@ def latency(compared: Compared) -> Figure:
         of = [found for found in compared.found if found.at["delay"] == delay]
         for name in PERCENTILES:
             line(axes, "events/s", f"ms, {name}", of, name)
+        ticked(axes, "events/s", compared)
         axes.set_yscale("log")
-        for shown in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            shown(PLAIN)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(PLAIN)
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_title(f"receiver takes {delay:.0f} ms")
     figure.axes[0].set_ylabel("ms from the event's timestamp to the answer")
     figure.axes[0].legend()
@@ -84,8 +89,13 @@ def line(axes: Any, across: str, unit: str, of: Sequence[Found], label: str) -> 
     below = [middle - min(each) for middle, each in zip(medians, rounds, strict=True)]
     above = [max(each) - middle for middle, each in zip(medians, rounds, strict=True)]
     axes.errorbar(at, medians, [below, above], marker="o", capsize=3, label=label)
+
+
+def ticked(axes: Any, across: str, compared: Compared) -> None:
+    """Say below the axes what all of it was made with."""
+    at = values(compared, across)
     axes.set_xscale("log")
-    axes.set_xticks(at, [f"{each:,.0f}" for each in at], minor=False)
+    axes.set_xticks(at, map(EngFormatter(), at), minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xlabel(across)
 
