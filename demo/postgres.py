@@ -213,7 +213,8 @@ class Server:
 
     def _processes(self) -> set[int]:
         """The postmaster and every child, even one that a killed postmaster left: all work in the data directory."""
-        return {int(process.name) for process in Path("/proc").glob("[0-9]*") if _serves(process, self.data)}
+        data = self.data
+        return {int(process.name) for process in Path("/proc").glob("[0-9]*") if _serves(process, data)}
 
     def _start(self) -> None:
         child = None if self.running() else self._launch()
