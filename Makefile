@@ -12,7 +12,7 @@ demo: .venv/installed-demo
 	@$(VENV) -m demo --rate $(RATE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(filter yes,$(PAGE)),--page) $(if $(filter no,$(PAGE)),--no-page) $(if $(PORT),--port $(PORT))
 
 test: .venv/installed-test
-	$(VENV) -m pytest -n 2 $(TESTS)
+	$(VENV) -m pytest -n 4 $(TESTS)
 
 lint: .venv/installed-dev
 	$(VENV) -m ruff check .
