@@ -24,10 +24,11 @@ SHARE = 0.95
 
 ROLES = {"segment_loader": "loader", "segment_listener": "listener", "segment_lake": "lake export"}
 
+# Of partitions as pg_inherits lists them: pg_partition_tree() locks all of them until the end, in whose way is who drops one.
 SIZES = """
 select
-  (select sum(pg_total_relation_size(relid)) from pg_partition_tree('segment_events')) as "events",
-  (select sum(pg_total_relation_size(relid)) from pg_partition_tree('segment_outcomes')) as "outcomes",
+  (select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = 'segment_events'::regclass) as "events",
+  (select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = 'segment_outcomes'::regclass) as "outcomes",
   pg_total_relation_size('segment_batches') as "batches",
   pg_total_relation_size('segment_sources') + pg_total_relation_size('segment_source_positions')
     + pg_total_relation_size('segment_rejects') as "sources and rejects",

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from demo.postgres import Server, forget_other_servers, installations
+from tests import starting
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = "segments_template"
@@ -93,9 +94,11 @@ class Database:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program against the database and wait for it; text is UTF-8."""
         data = input.encode() if isinstance(input, str) else input
-        done = subprocess.run(
-            command, cwd=folder, env=self.environment | environment, input=data, capture_output=True, check=False, timeout=240
-        )
+        where = self.environment | environment
+        if starting.starts(command):
+            done = starting.run(command, folder, where, data, 240)
+        else:
+            done = subprocess.run(command, cwd=folder, env=where, input=data, capture_output=True, check=False, timeout=240)
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def loader(
@@ -122,50 +125,49 @@ def server(request: pytest.FixtureRequest) -> Server:
     return Server(Path(json.loads(os.environ[SERVERS])) / str(request.param), installations()[request.param])
 
 
+@pytest.fixture(scope="session")
+def keeper(server: Server) -> Iterator[psycopg.Connection[Row]]:
+    """A connection by which databases come and go."""
+    with server.connect("postgres", autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def empty_database(server: Server) -> Iterator[Database]:
+def empty_database(server: Server, keeper: psycopg.Connection[Row]) -> Iterator[Database]:
     """A database that was not migrated."""
-    name = f"test_{uuid.uuid4().hex}"
-    server.create_database(name)
-    yield Database(server, name)
-    drop(server, name)
+    yield from clone(server, keeper, "template1")
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[Database]:
+def database(server: Server, keeper: psycopg.Connection[Row]) -> Iterator[Database]:
     """A migrated database."""
-    yield from clone(server, TEMPLATE)
+    yield from clone(server, keeper, TEMPLATE)
 
 
 @pytest.fixture
-def another(server: Server) -> Iterator[Database]:
+def another(server: Server, keeper: psycopg.Connection[Row]) -> Iterator[Database]:
     """A second one."""
-    yield from clone(server, TEMPLATE)
+    yield from clone(server, keeper, TEMPLATE)
 
 
 @pytest.fixture
-def built(server: Server) -> Iterator[Database]:
+def built(server: Server, keeper: psycopg.Connection[Row]) -> Iterator[Database]:
     """A database with events, on which dbt has built its models; see tests/building.py."""
     from tests.building import BUILT, build  # noqa: PLC0415 - it needs this module
 
     build(server, TEMPLATE)
-    yield from clone(server, BUILT)
+    yield from clone(server, keeper, BUILT)
 
 
-def clone(server: Server, template: str) -> Iterator[Database]:
+def clone(server: Server, keeper: psycopg.Connection[Row], template: str) -> Iterator[Database]:
     """A copy of the template for one test."""
     name = f"test_{uuid.uuid4().hex}"
-    server.create_database(name, template=template)
+    keeper.execute(f"create database {name} template {template}".encode())
     yield Database(server, name)
-    drop(server, name)
-
-
-def drop(server: Server, name: str) -> None:
-    """Drop a database; a killed listener's server process may be streaming it still, which keeps it."""
-    with server.connect("postgres", autocommit=True) as connection:
-        holders = "select pg_terminate_backend(active_pid, 30000) from pg_replication_slots where database = %s and active"
-        connection.execute(holders, [name])
-    server.drop_database(name)
+    # A killed listener's server process may be streaming it still, which keeps it.
+    holders = "select pg_terminate_backend(active_pid, 30000) from pg_replication_slots where database = %s and active"
+    keeper.execute(holders, [name])
+    keeper.execute(f"drop database if exists {name} with (force)".encode())
 
 
 @pytest.fixture(scope="session")

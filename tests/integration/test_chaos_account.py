@@ -61,10 +61,10 @@ class Evidence:
 
 
 @pytest.fixture(scope="module")
-def honest(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
+def honest(server: Server, keeper: psycopg.Connection[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
     """A run in which nothing goes wrong."""
     folder = tmp_path_factory.mktemp("chaos")
-    for database in clone(server, TEMPLATE):
+    for database in clone(server, keeper, TEMPLATE):
         yield made(database, folder)
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lake.store import Folder
-from tests.conftest import Database, clone
+from tests.conftest import Database, Row, clone
 from tests.events import make, ndjson
 from tests.exporting import check_equal, export, files, here, run
 from tests.loading import assert_one_sentence, load, newest
@@ -20,10 +21,10 @@ def loaded(database: Database) -> Database:
 
 
 @pytest.fixture
-def copied(loaded: Database, tmp_path: Path) -> Iterator[Database]:
+def copied(loaded: Database, keeper: psycopg.Connection[Row], tmp_path: Path) -> Iterator[Database]:
     """A copy of a database that has exported to `lake`."""
     export(loaded, tmp_path / "lake")
-    yield from clone(loaded.server, loaded.name)
+    yield from clone(loaded.server, keeper, loaded.name)
 
 
 @newest

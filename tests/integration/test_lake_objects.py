@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from s3fs import S3FileSystem  # type: ignore[import-untyped]
 
-from tests.conftest import Database, clone
+from tests.conftest import Database, Row, clone
 from tests.events import MEMBERSHIPS, make, ndjson
 from tests.exporting import export, here, rebuild, recorded, row, run
 from tests.loading import assert_one_sentence, load, newest, sample, wait_until
@@ -92,13 +93,16 @@ def test_a_lake_in_a_bucket(
 
 @newest
 def test_a_lake_in_a_bucket_is_taken_over(
-    database: Database, environment: dict[str, str], bucket: tuple[S3FileSystem, str]
+    database: Database,
+    keeper: psycopg.Connection[Row],
+    environment: dict[str, str],
+    bucket: tuple[S3FileSystem, str],
 ) -> None:
     """By a copy, after which the original may not write to it any more."""
     url = f"s3://{bucket[1]}/lake"
     load(database, input=ndjson([make(1)]))
     export(database, url, **environment)
-    with contextmanager(clone)(database.server, database.name) as copy:
+    with contextmanager(clone)(database.server, keeper, database.name) as copy:
         load(copy, input=ndjson([make(2)]))
         export(copy, url, "--take-over", **environment)
         assert run(copy, "verify", url, **environment).returncode == 0

@@ -26,6 +26,12 @@ select event_id::text, user_id, occurred_at, vendor, segment_name, value, remove
 from segment_events order by 1, 2, 3
 """
 
+EXPORTED = """
+select bool_and(until_batch_id is null and not exists (
+  select from segment_batches b where (b.xact_id, b.batch_id) > (d.xact_id, d.batch_id)
+)) from lake_destinations d
+"""
+
 SMALL = """
 import dataclasses, lake.cli, lake.rebuild
 lake.rebuild.CHUNK, lake.rebuild.MOST_OPEN = 4096, 7
@@ -42,16 +48,17 @@ def state(database: Database) -> list[list[Row]]:
 
 def fill(database: Database, tmp_path: Path, destination: Path, *options: str) -> None:
     """Two loaders share users while exports make many files of their events; some are old, late, odd, or far ahead."""
-    paths = [write(tmp_path / f"source {number}", documents(sample(1_000, 25, number))) for number in range(2)]
+    paths = [write(tmp_path / f"source {number}", documents(sample(500, 25, number))) for number in range(4)]
     with running(database, "export", destination, "--every", "10ms", "--linger", "0s", *options) as exporting:
         wait_until(lambda: database.fetch("select from lake_destinations"))
-        with (
-            loading(database, "--batch-size", "11", "--rate", "500", paths[0]) as one,
-            loading(database, "--batch-size", "17", "--rate", "500", paths[1]) as two,
-        ):
-            finish(one)
-            finish(two)
-        wait_until(lambda: database.fetch("select from lake_destinations where batch_id > 0 and until_batch_id is null"))
+        for first, second in (paths[:2], paths[2:]):
+            with (
+                loading(database, "--batch-size", "11", "--rate", "500", first) as one,
+                loading(database, "--batch-size", "17", "--rate", "500", second) as two,
+            ):
+                finish(one)
+                finish(two)
+            wait_until(lambda: database.fetch(EXPORTED) == [(True,)])
         exporting.terminate()
         finish(exporting)
     ahead = make(9_000_001, seconds=timedelta(days=900).total_seconds())
@@ -66,7 +73,7 @@ def fill(database: Database, tmp_path: Path, destination: Path, *options: str) -
 def test_what_is_rebuilt_is_the_original(database: Database, another: Database, tmp_path: Path, form: str) -> None:
     """Killed on the way, and run again: exactly what was missing."""
     fill(database, tmp_path, tmp_path / "lake", "--format", form)
-    assert len(files(tmp_path / "lake")) > 3
+    assert len(files(tmp_path / "lake")) > 3  # two at least of the loaders, and one of each odd event
     with running(another, "rebuild", tmp_path / "lake", PGUSER="segment_loader") as process:
         wait_until(lambda: another.fetch("select from segment_sources") or process.poll() is not None)
     done = rebuild(another, tmp_path / "lake")
