@@ -47,8 +47,13 @@ clean:
 	rm -rf .demo .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# An extra's packages include those of others.
+WITHIN_dev := test bench demo
+WITHIN_test := bench demo
+WITHIN_bench := demo
+
 .venv/installed-%: pyproject.toml constraints.txt
 	@echo "installing pgsegments[$*] into .venv (once)"
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) '.[$*]'
-	@touch $@
+	@touch $(patsubst %,.venv/installed-%,$* $(WITHIN_$*))
