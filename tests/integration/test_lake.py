@@ -18,7 +18,7 @@ from lake.ledger import Position
 from lake.store import Folder
 from tests.conftest import Database
 from tests.events import TODAY, document, make, ndjson
-from tests.exporting import check_equal, export, exported, files, here, recorded, run, running
+from tests.exporting import PAST, check_equal, export, exported, files, here, recorded, run, running
 from tests.loading import assert_one_sentence, documents, finish, load, newest, sample, wait_until, write
 from tests.loading import running as loading
 
@@ -288,6 +288,7 @@ def test_many_events_are_due_at_once(database: Database, monkeypatch: pytest.Mon
     monkeypatch.setattr(cut, "LEAST_ROWS", 20)
     for number in range(4):
         load(database, input=ndjson(make(number * 10 + n, f"u{n}") for n in range(10)))
+    wait_until(lambda: database.fetch(PAST) == [(True,)])
     with database.connect() as connection:
         batches = cut.safe(connection, Position(0, 0))
         assert cut.due(connection, batches, 600)
