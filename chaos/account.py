@@ -46,6 +46,13 @@ where c.rejected is distinct from s.rejected or case
 select batch_id, e.events, b.events
 from (select batch_id, count(*) as events from segment_events group by 1) e full join segment_batches b using (batch_id)
 where e.events is distinct from b.events""",
+    "events of a user arrived otherwise than they stand in their source": """
+select * from (
+  select source, user_id, position, arrival, seq,
+    row_number() over (partition by source, user_id order by position) as stands,
+    row_number() over (partition by source, user_id order by arrival, seq) as arrived
+  from chaos.events join chaos.arrived using (event_id, occurred_at, user_id)
+) both_orders where stands <> arrived""",
     "toggles are lost: they were recorded, and never received": """
 select event_id, occurred_at, user_id from chaos.toggles except select event_id, occurred_at, user_id from chaos.acceptances""",
     "documents were received that are no toggles": """

@@ -189,6 +189,11 @@ def test_tables_altered(honest: Evidence, words: str) -> None:
     assert any(words in sentence for sentence in honest.accounted(f"{change} where {where}"))
 
 
+def test_batches_that_arrived_in_another_order(honest: Evidence) -> None:
+    found = honest.accounted("update segment_batches set arrival = -arrival")
+    assert any("arrived otherwise than they stand" in sentence for sentence in found)
+
+
 def test_an_event_altered(honest: Evidence) -> None:
     found = honest.accounted("update segment_events set value = 'other' where seq = (select min(seq) from segment_events)")
     for words in ("as they were sent", "no source has", "as they are there", "that the table does not have"):
