@@ -33,6 +33,7 @@ TICK: Final = 0.05
 PIECE_SECONDS: Final = 8.0
 BATCH: Final = 1500
 ENDING_SECONDS: Final = 120.0
+"""In which a loader that has all of its input is done with it."""
 
 
 class Source(NamedTuple):
@@ -61,16 +62,17 @@ class Growing:
         self._cuts = Random(f"{seed} cuts")  # noqa: S311
         self._ending = threading.Event()
         path.touch()
-        self._thread = threading.Thread(target=self._grow, name=path.name)
+        self._thread = threading.Thread(target=self._grow, name=path.name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
-    def end(self) -> None:
-        """End it with a whole line."""
+    def end(self) -> bool:
+        """End it with a whole line; false: it does not end."""
         self._ending.set()
-        self._thread.join()
+        self._thread.join(ENDING_SECONDS)
+        return not self._thread.is_alive()
 
     def _grow(self) -> None:
         began, rest = time.monotonic(), b""
@@ -98,7 +100,7 @@ class Pipe:
         self._again: list[float] = []
         self._ending = threading.Event()
         path.touch()
-        self._thread = threading.Thread(target=self._send, name="pipe")
+        self._thread = threading.Thread(target=self._send, name="pipe", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -108,10 +110,11 @@ class Pipe:
         """Send an earlier piece again, once the present one is taken."""
         self._again.append(chance)
 
-    def end(self) -> None:
-        """End with the piece that is being sent; it is loaded when this returns."""
+    def end(self) -> bool:
+        """End with the piece that is being sent; false: no loader takes it."""
         self._ending.set()
-        self._thread.join()
+        self._thread.join(ENDING_SECONDS)
+        return not self._thread.is_alive()
 
     def _send(self) -> None:
         while not self._ending.is_set():

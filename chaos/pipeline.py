@@ -33,6 +33,9 @@ RESTART_SECONDS: Final = 0.3
 PATIENCE: Final = 120.0
 """Seconds in which everything has to be where it belongs once nothing fails any more."""
 
+COMMAND_SECONDS: Final = 300.0
+"""In which a command comes to its end, whatever is done to the server meanwhile."""
+
 SETTINGS: Final = {
     "max_wal_size": "64MB",
     "min_wal_size": "32MB",
@@ -105,9 +108,8 @@ class Pipeline:
 
     def finish(self) -> None:
         """Let everything come to where it belongs, and end it; raise NotSettledError when it does not."""
-        for source in self.inputs:
-            source.end()
-        settled = self._until(self._is_loaded)
+        ended = [source.end() for source in self.inputs]
+        settled = all(ended) and self._until(self._is_loaded)
         self._stop_services()
         if not settled:
             raise NotSettledError("the loaders did not come to the end of their files")
@@ -184,10 +186,15 @@ class Pipeline:
         return Program(name, role, self.environment | self._secret, self.logs, self.ends, *arguments)
 
     def _complete(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
+        options: dict[str, Any] = {"cwd": folder, "env": os.environ | environment, "capture_output": True, "text": True}
+        name = " ".join(command[:5])
+        try:
+            done: subprocess.CompletedProcess[str] = subprocess.run(command, check=False, timeout=COMMAND_SECONDS, **options)
+        except subprocess.TimeoutExpired:
+            raise NotSettledError(f"{name} … did not end in {COMMAND_SECONDS:.0f} s") from None
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
-            raise NotSettledError(f"{' '.join(command[:5])} … ended with {done.returncode}: {said}")
+            raise NotSettledError(f"{name} … ended with {done.returncode}: {said}")
 
     def _is_loaded(self) -> bool:
         """Whether each line of the growing files is counted."""

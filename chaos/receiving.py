@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -111,7 +112,7 @@ class Behaviour:
 
     def answer(self, call: Call) -> Answer:
         """Decide on a call that has just come."""
-        documents = DOCUMENTS.decode(plain(call.headers, call.body))
+        documents = toggles(call)
         with self._lock:
             self.counts["calls"] += 1
             answer = self._refusal(call) or self._chosen(documents)
@@ -142,6 +143,9 @@ class Behaviour:
     def _chosen(self, documents: list[Document]) -> Answer:  # noqa: PLR0911 - one for each mode
         """What the mode makes of a call that is in order."""
         random = self._random
+        if not documents:
+            self.strange["no array of toggles"] += 1
+            return Answer(400, SOON)
         match self.mode:
             case "receiver slow":
                 return Answer(delay=random.uniform(0.2, 0.5 * TIMEOUT))
@@ -158,6 +162,13 @@ class Behaviour:
             case "documents refused" if any(map(is_refused, documents)):
                 return Answer(random.choice((400, 422)), SOON, GARBAGE)
         return Answer(delay=random.uniform(0, 0.05))
+
+
+def toggles(call: Call) -> list[Document]:
+    """A call's documents; none where it is not what the contract says."""
+    with suppress(msgspec.MsgspecError):
+        return DOCUMENTS.decode(plain(call.headers, call.body))
+    return []
 
 
 def is_refused(document: Document) -> bool:

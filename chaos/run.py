@@ -5,15 +5,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from chaos import account, evidence, leaks
 from chaos.endings import unexplained
 from chaos.faults import Faults
-from chaos.pipeline import NotSettledError, Pipeline
+from chaos.pipeline import PATIENCE, NotSettledError, Pipeline
 from chaos.program import End
 from chaos.schedule import Fault, plan
 
@@ -75,13 +76,16 @@ class Run:
         began = time.monotonic()
         playing = [pool.submit(self._play_track, track, began) for track in self._plan.values()]
         try:
-            while time.monotonic() < began + self.seconds or not all(one.done() for one in playing):
+            while not is_over(playing, began + self.seconds):
                 pipeline.tend()
                 time.sleep(TICK)
         finally:
             self._over.set()
         self._findings += leaks.open_files(pipeline)
-        self._findings += [f"A fault could not be made: {error!r}." for error in map(Future.exception, playing) if error]
+        errors = [one.exception() for one in playing if one.done()]
+        self._findings += [f"A fault could not be made: {error!r}." for error in errors if error]
+        endless = [fault.kind for fault in self._faults.happened if fault.ended == inf]
+        self._findings += [f"The fault {kind!r} did not come to its end in {PATIENCE:.0f} s." for kind in endless]
 
     def _play_track(self, track: list[Fault], began: float) -> None:
         """Make the faults of a track at their times."""
@@ -112,3 +116,9 @@ class Run:
             evidence.collect(connection, pipeline.sources, pipeline.journal, pipeline.lake, happened)
             self._findings += account.findings(connection)
             self.result.figures = account.figures(connection)
+
+
+def is_over(playing: Sequence[Future[None]], ends_at: float) -> bool:
+    """Whether that time has come and every fault has ended, or does not end."""
+    late = time.monotonic() - ends_at
+    return late >= PATIENCE or (late >= 0 and all(one.done() for one in playing))

@@ -13,13 +13,13 @@ SECRET = bytes(range(32))
 BODY = b'[{"event":"e","timestamp":"2026-11-23T21:04:05Z","user":"u","segment":{"vendor":1,"name":"s"},"remove":true}]'
 
 
-def call(secret: bytes = SECRET, at: float = 1000.0) -> Call:
+def call(secret: bytes = SECRET, at: float = 1000.0, body: bytes = BODY) -> Call:
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(int(at)),
-        "webhook-signature": sign([secret], "msg_1", int(at), BODY),
+        "webhook-signature": sign([secret], "msg_1", int(at), body),
     }
-    return Call.of(at, "/", headers, BODY)
+    return Call.of(at, "/", headers, body)
 
 
 def test_signatures() -> None:
@@ -56,3 +56,10 @@ def test_only_what_was_accepted_is_in_the_journal(behaviour: Behaviour, tmp_path
     behaviour.close()
     assert [line.split(",")[0] for line in (tmp_path / "calls.csv").read_text().splitlines()] == ["4"]
     assert len((tmp_path / "documents.csv").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b"{}", BODY.replace(b'"user"', b'"usr"'), BODY.replace(b"true", b"1")])
+def test_what_is_no_array_of_toggles_is_refused_and_strange(behaviour: Behaviour, body: bytes) -> None:
+    assert behaviour.answer(call(at=time.time(), body=body)).status == 400
+    assert behaviour.strange == {"no array of toggles": 1}
+    behaviour.close()
