@@ -110,19 +110,24 @@ class Faults:
         self.pipeline.behaviour.become("")
 
     def _receiver_down(self, fault: Fault) -> None:
-        self.pipeline.receiver.stop()
-        self.over.wait(fault.seconds)
-        self.pipeline.receiver.start()
+        try:
+            self.pipeline.receiver.stop()
+            self.over.wait(fault.seconds)
+        finally:
+            self.pipeline.receiver.start()
 
     def _stop_server(self, mode: Literal["fast", "immediate"], fault: Fault) -> None:
-        self.pipeline.server.stop(mode)
-        self.over.wait(fault.seconds)
-        self.pipeline.server.start()
+        self._server_away(partial(self.pipeline.server.stop, mode), fault)
 
     def _kill_server(self, fault: Fault) -> None:
-        self.pipeline.server.kill()
-        self.over.wait(fault.seconds)
-        self.pipeline.server.start()
+        self._server_away(self.pipeline.server.kill, fault)
+
+    def _server_away(self, end: Callable[[], None], fault: Fault) -> None:
+        try:
+            end()
+            self.over.wait(fault.seconds)
+        finally:
+            self.pipeline.server.start()
 
     def _kill_backend(self, fault: Fault) -> None:
         """Kill -9 one session's process: the server ends all the others, and recovers by itself."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,20 +107,22 @@ class Pipeline:
                 del self._due[name]
                 program.start()
 
-    def finish(self) -> None:
-        """Let everything come to where it belongs, and end it; raise NotSettledError when it does not."""
-        ended = [source.end() for source in self.inputs]
-        settled = all(ended) and self._until(self._is_loaded)
-        self._stop_services()
-        if not settled:
-            raise NotSettledError("the loaders did not come to the end of their files")
+    @property
+    def last_steps(self) -> dict[str, Callable[[], None]]:
+        """What brings everything to where it belongs, and ends it: in this order, each whatever became of those before."""
         secret = self.environment | self._secret
-        self.run("segment_listener", "listener", *self._run_listener(), "--until-caught-up", environment=secret)
         replay = ("dead-letters", "replay", "--url", self.receiver.url, "--slot", SLOT)
-        self.run("segment_listener", "listener", *replay, environment=secret)
-        self.run("segment_lake", "lake", "export", self.lake)
-        self.run("segment_lake", "lake", "verify", self.lake)
-        self.build()
+        return {
+            "To load what was sent": self._load_all,
+            "To stop what runs": self._stop_services,
+            "To post the rest": partial(
+                self.run, "segment_listener", "listener", *self._run_listener(), "--until-caught-up", environment=secret
+            ),
+            "To post what was set aside": partial(self.run, "segment_listener", "listener", *replay, environment=secret),
+            "To export the rest": partial(self.run, "segment_lake", "lake", "export", self.lake),
+            "To verify the lake": partial(self.run, "segment_lake", "lake", "verify", self.lake),
+            "To build all of dbt": self.build,
+        }
 
     def drop_slot(self) -> None:
         """Give the webhook up."""
@@ -196,6 +199,12 @@ class Pipeline:
             said = (done.stdout + done.stderr).strip()
             raise NotSettledError(f"{name} … ended with {done.returncode}: {said}")
 
+    def _load_all(self) -> None:
+        """End what sends, and wait for the loaders; raise NotSettledError when these do not come to the end of it."""
+        ended = [source.end() for source in self.inputs]
+        if not (all(ended) and self._until(self._is_loaded)):
+            raise NotSettledError("the loaders did not come to the end of their files")
+
     def _is_loaded(self) -> bool:
         """Whether each line of the growing files is counted."""
         with self.connect() as connection:
@@ -211,12 +220,15 @@ class Pipeline:
         return held
 
     def _stop_services(self) -> None:
+        """Have them end; raise NotSettledError for those that had to be killed."""
         for program in self.services.values():
             program.stop()
-        for name, program in self.services.items():
-            program.wait(PATIENCE)
-            if program.process:
-                raise NotSettledError(f"{name} did not end when it was told to")
+        ends_at = time.monotonic() + PATIENCE
+        for program in self.services.values():
+            program.wait(max(0.0, ends_at - time.monotonic()))
+        if left := [name for name, program in self.services.items() if program.process]:
+            self._kill()
+            raise NotSettledError(f"{', '.join(left)} did not end when told to")
 
     def _kill(self) -> None:
         """End every process that is still there, and what feeds them."""
