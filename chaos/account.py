@@ -72,6 +72,13 @@ select * from (
 ) ordered where rank < furthest""",
     "documents came twice, and no fault explains it": """
 select * from chaos.again where explanation is null""",
+    "documents were set aside, and nobody had refused them": """
+select a.event_id, a.occurred_at, a.user_id, a.received_at
+from chaos.acceptances a
+where a.replay and not exists (
+    select from chaos.refusals r
+    where (r.event_id, r.occurred_at, r.user_id) = (a.event_id, a.occurred_at, a.user_id) and r.refused_at <= a.received_at
+  )""",
     "dead letters are left": """
 select id, status, answer from webhook_dead_letters""",
     "events of the table are not in the lake as they are there": """

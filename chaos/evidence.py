@@ -15,6 +15,7 @@ import psycopg
 
 from chaos.faults import Happened
 from chaos.inputs import Source
+from chaos.receiving import JOURNAL
 from tests.contract import judge
 
 LONGEST_LINE: Final = 1 << 20
@@ -34,7 +35,7 @@ def collect(
     run(connection, "tables.sql")
     for source in sources:
         copy(connection, "lines", lines(source))
-    for name in ("calls", "documents"):
+    for name in JOURNAL:
         copy_file(connection, name, journal / f"{name}.csv")
     copy(connection, "lake", exported(lake))
     copy(connection, "faults", ((fault.kind, fault.began, fault.ended, fault.kind in EXCUSES) for fault in happened))

@@ -2,6 +2,7 @@
 
     calls.csv      number (in order of arrival), received, answered (Unix times), broken, replay
     documents.csv  number of the call, place in it, the document's fields, those of its previous event
+    refusals.csv   when (Unix time) which document was refused: event, timestamp and user
 
 `broken` says why whoever called could not know that the call was accepted: its answer was reset, or came too late.
 """
@@ -36,6 +37,7 @@ SOON: Final = {"retry-after": "1"}
 REFUSED: Final = 8
 """One user in so many is refused while documents are."""
 
+JOURNAL: Final = ("calls", "documents", "refusals")
 GARBAGE: Final = bytes(range(256))
 
 
@@ -55,6 +57,11 @@ class Event(msgspec.Struct):
     segment: Segment
     value: str | None = None
     remove: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """As in refusals.csv."""
+        return self.event, self.timestamp, self.user
 
     def row(self) -> list[object]:
         """As in documents.csv."""
@@ -91,8 +98,8 @@ class Behaviour:
         self._clock_ahead = 0.0
         self._lock = threading.Lock()
         self._taken: dict[int, Taken] = {}
-        self._files: list[TextIO] = [(folder / name).open("w") for name in ("calls.csv", "documents.csv")]
-        self._calls, self._documents = map(csv.writer, self._files)
+        self._files: list[TextIO] = [(folder / f"{name}.csv").open("w") for name in JOURNAL]
+        self._calls, self._documents, self._refusals = map(csv.writer, self._files)
 
     def receiver(self) -> Receiver:
         """A receiver that behaves so."""
@@ -159,7 +166,8 @@ class Behaviour:
                 return Answer(429, {"retry-after": str(random.randint(1, 2))})
             case "receiver redirecting":
                 return Answer(random.choice((301, 302, 307, 404)), SOON | {"location": "http://127.0.0.1:9/"})
-            case "documents refused" if any(map(is_refused, documents)):
+            case "documents refused" if refused := list(filter(is_refused, documents)):
+                self._refusals.writerows([time.time(), *document.identity] for document in refused)
                 return Answer(random.choice((400, 422)), SOON, GARBAGE)
         return Answer(delay=random.uniform(0, 0.05))
 

@@ -21,6 +21,10 @@ create unlogged table chaos.documents (
   previous_segment_name text collate "C", previous_value text, previous_remove boolean
 );
 
+create unlogged table chaos.refusals (
+  refused_at double precision, event_id uuid, occurred_at timestamptz, user_id text collate "C"
+);
+
 create unlogged table chaos.lake (
   event_id uuid, occurred_at timestamptz, user_id text collate "C", vendor integer, segment_name text collate "C",
   value text, remove boolean, extra jsonb, arrival bigint, seq bigint

@@ -170,6 +170,20 @@ def test_a_call_that_came_twice_because_of_a_fault(honest: Evidence, tmp_path: P
         assert replace(changed, faults=(fault,)).accounted()
 
 
+def test_documents_that_were_set_aside(honest: Evidence, tmp_path: Path) -> None:
+    changed = honest.copy(tmp_path)
+    calls, documents = read(changed.journal / "calls.csv"), read(changed.journal / "documents.csv")
+    calls[2][4] = "True"  # it was a replay
+    write(changed.journal / "calls.csv", calls)
+    (sentence,) = changed.accounted()
+    assert "nobody had refused" in sentence
+    set_aside = [row for row in documents if row[NUMBER] == calls[2][NUMBER]]
+    write(changed.journal / "refusals.csv", [[calls[2][1], *row[2:5]] for row in set_aside])
+    assert changed.accounted() == []
+    write(changed.journal / "refusals.csv", [[calls[3][2], *row[2:5]] for row in set_aside])
+    assert changed.accounted()
+
+
 ONE = "ctid = (select ctid from {} limit 1)"
 TABLES = {
     "memberships are": ("update segment_memberships set changed = not changed", "segment_memberships"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.receiving import JUMP, TOLERANCE, Behaviour, fault_of
+from chaos.receiving import JUMP, TOLERANCE, Behaviour, Document, Segment, fault_of, is_refused
 from demo.calls import Call
 from listener.webhook import sign
 
@@ -27,6 +27,10 @@ def test_signatures() -> None:
     assert fault_of(call(bytes(32)), SECRET, 1000.0) == "not signed by the secret"
     for ahead in (TOLERANCE + 1, -TOLERANCE - 1):
         assert fault_of(call(), SECRET, 1000.0 + ahead) == "too old or too new"
+
+
+def is_refused_name(user: str) -> bool:
+    return is_refused(Document("e", "", user, Segment(1, "s")))
 
 
 @pytest.fixture
@@ -56,6 +60,17 @@ def test_only_what_was_accepted_is_in_the_journal(behaviour: Behaviour, tmp_path
     behaviour.close()
     assert [line.split(",")[0] for line in (tmp_path / "calls.csv").read_text().splitlines()] == ["4"]
     assert len((tmp_path / "documents.csv").read_text().splitlines()) == 1
+
+
+def test_what_is_refused_is_in_the_journal(behaviour: Behaviour, tmp_path: Path) -> None:
+    refused, taken = (next(name for name in map(str, range(100)) if is_refused_name(name) is wanted) for wanted in (True, False))
+    bodies = [BODY.replace(b'"u"', f'"{name}"'.encode()) for name in (refused, taken)]
+    behaviour.become("documents refused")
+    answers = [behaviour.answer(call(at=time.time(), body=body)) for body in bodies]
+    behaviour.close()
+    assert [answer.status // 100 for answer in answers] == [4, 2]
+    (line,) = (tmp_path / "refusals.csv").read_text().splitlines()
+    assert line.split(",")[1:] == ["e", "2026-11-23T21:04:05Z", refused]
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b"{}", BODY.replace(b'"user"', b'"usr"'), BODY.replace(b"true", b"1")])
