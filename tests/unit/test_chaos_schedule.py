@@ -51,7 +51,12 @@ def end(name: str = "loader-a", asked: str = "", code: int = 1, *, traceback: bo
 def test_an_end_that_was_asked_for_is_explained() -> None:
     assert unexplained(end(asked="killed", code=-9), []) is None
     assert unexplained(end(asked="stopped", code=0), []) is None
-    assert unexplained(end(code=0), []) is None
+    assert unexplained(end("loader-pipe", code=0), []) is None
+
+
+def test_a_service_does_not_end_by_itself() -> None:
+    for happened in ([], [Happened("PostgreSQL killed", 110.0, 119.5)]):
+        assert "listener-1 ended with 0 by itself" in str(unexplained(end("listener-1", code=0), happened))
 
 
 def test_an_end_that_nothing_explains() -> None:
