@@ -7,7 +7,7 @@ alone, which are read exactly once; of a pipe a piece is sent again when its loa
 import gzip
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -118,15 +118,15 @@ class Pipe:
 
     def _send(self) -> None:
         while not self._ending.is_set():
-            while self._again and self._pieces:
-                start, end = self._pieces[int(self._again.pop() * len(self._pieces))]
-                self._deliver(self._read(start, end), None)
             piece = list(islice(self._lines, int(self._rate * PIECE_SECONDS)))
             start = self.source.path.stat().st_size
             with self.source.path.open("ab") as file:
                 file.writelines(piece)
                 self._pieces.append((start, file.tell()))
             self._deliver(piece, self._rate)
+            while self._again:
+                start, end = self._pieces[int(self._again.pop() * len(self._pieces))]
+                self._deliver(self._read(start, end), None)
 
     def _read(self, start: int, end: int) -> list[bytes]:
         with self.source.path.open("rb") as file:
@@ -179,13 +179,16 @@ class Batches:
         unfinished.rename(path)
         self.sources.append(Source(str(path), path))
 
-    def load(self, kill_after: float) -> None:
-        """Load what is there, killing the loader once after so many seconds; all is loaded when this returns."""
+    def load(self, is_begun: Callable[[], bool], kill_after: float) -> bool:
+        """Load all that is there, killing the loader once, so many seconds after the newest file is begun; false: it was done."""
+        killed = False
         self.loader.start()
-        end = self.loader.wait(kill_after)
-        if end is None:
-            self.loader.kill()
-        while (end is None or end.code) and not self.abandoned.is_set():
-            if end:
+        while not self.abandoned.is_set():
+            if not killed and is_begun():
+                self.abandoned.wait(kill_after)
+                killed = self.loader.kill()
+            if end := self.loader.wait(TICK):
+                if end.code == 0:
+                    break
                 self.loader.start()
-            end = self.loader.wait(ENDING_SECONDS)
+        return killed

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,11 @@ class Pipeline:
             "To build all of dbt": self.build,
         }
 
+    def load_batch(self, kill_after: float) -> bool:
+        """Load another file beside everything else, by a loader that is killed; false: it was done by then."""
+        self.batches.add()
+        return self.batches.load(self._batch_is_begun, kill_after)
+
     def drop_slot(self) -> None:
         """Give the webhook up."""
         self.run("segment_listener", "listener", "drop", "--slot", SLOT)
@@ -173,7 +178,7 @@ class Pipeline:
         }
         piped = self._program("loader-pipe", "segment_loader", "loader", "stream", "--source", "pipe", "--lanes", 2, "-")
         self.pipe = Pipe(inputs / "pipe.ndjson", f"{self._seed} pipe", start, RATES["pipe"], piped)
-        pace = ("--rate", 3000, "--batch-size", 100)
+        pace = ("--rate", 1000, "--batch-size", 100)  # so slow that it can be killed in the midst of a file
         batch = self._program("loader-batch", "segment_loader", "loader", "stream", *pace, inputs / "batches" / "*.ndjson*")
         self.batches = Batches(inputs / "batches", f"{self._seed} batch", start, batch)
         for name in ("listener-1", "listener-2"):
@@ -210,6 +215,12 @@ class Pipeline:
         with self.connect() as connection:
             counted = [connection.execute(COUNTED, [file.source.name]).fetchone() for file in self.growing]
         return counted == [(file.lines,) for file in self.growing]
+
+    def _batch_is_begun(self) -> bool:
+        """Whether some of the newest batch is committed, as far as there is a server to ask."""
+        with suppress(psycopg.OperationalError), self.connect() as connection:
+            return connection.execute(COUNTED, [self.batches.sources[-1].name]).fetchone() != (0,)
+        return False
 
     def _until(self, condition: Callable[[], bool]) -> bool:
         """Tend until it holds, but not for ever."""

@@ -91,6 +91,7 @@ class Behaviour:
 
     def __init__(self, folder: Path, secret: bytes, seed: int) -> None:
         self.mode = ""
+        self.hit = False  # whether a call was answered as the mode says
         self.counts: Counter[str] = Counter()
         self.strange: Counter[str] = Counter()
         self._secret = secret
@@ -109,7 +110,7 @@ class Behaviour:
         """Behave so from now on."""
         with self._lock:
             self._clock_ahead = self._random.choice((-JUMP, JUMP)) if mode == "receiver's clock jumped" else 0.0
-            self.mode = mode
+            self.mode, self.hit = mode, False
 
     def close(self) -> None:
         """Have all of the journal in its files."""
@@ -122,7 +123,9 @@ class Behaviour:
         documents = toggles(call)
         with self._lock:
             self.counts["calls"] += 1
-            answer = self._refusal(call) or self._chosen(documents)
+            special = self._refusal(call) or self._chosen(documents)
+            self.hit |= special is not None
+            answer = special or Answer(delay=self._random.uniform(0, 0.05))
             if answer.status // 100 == 2 and not answer.hang:  # noqa: PLR2004
                 broken = "answer reset" if answer.reset else "answer too late" if answer.delay > TIMEOUT else ""
                 self._taken[id(call)] = Taken(self.counts["calls"], documents, broken)
@@ -147,8 +150,8 @@ class Behaviour:
             self.strange[why] += 1
         return Answer(401, SOON, why.encode()) if why else None
 
-    def _chosen(self, documents: list[Document]) -> Answer:  # noqa: PLR0911 - one for each mode
-        """What the mode makes of a call that is in order."""
+    def _chosen(self, documents: list[Document]) -> Answer | None:  # noqa: PLR0911 - one for each mode
+        """What the mode makes of a signed call, if anything."""
         random = self._random
         if not documents:
             self.strange["no array of toggles"] += 1
@@ -169,7 +172,7 @@ class Behaviour:
             case "documents refused" if refused := list(filter(is_refused, documents)):
                 self._refusals.writerows([time.time(), *document.identity] for document in refused)
                 return Answer(random.choice((400, 422)), SOON, GARBAGE)
-        return Answer(delay=random.uniform(0, 0.05))
+        return None
 
 
 def toggles(call: Call) -> list[Document]:

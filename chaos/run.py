@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chaos import account, evidence, leaks
 from chaos.endings import unexplained
-from chaos.faults import Faults
+from chaos.faults import Faults, misses
 from chaos.pipeline import PATIENCE, Pipeline
 from chaos.program import End
 from chaos.schedule import Fault, plan
@@ -70,7 +70,7 @@ class Run:
             raise
         for large in ("inputs", "lake", "dbt") if self._findings else (".",):
             shutil.rmtree(folder / large, ignore_errors=True)
-        self.result.faults = Counter(fault.kind for fault in self._faults.happened)
+        self.result.faults = Counter(fault.kind for fault in self._faults.happened if fault.hit)
         self.result.ends = pipeline.ends
         return self.result
 
@@ -116,6 +116,7 @@ class Run:
         pipeline.receiver.close()
         pipeline.behaviour.close()
         happened = self._faults.happened
+        self._findings += misses(happened)
         self._findings += [sentence for end in pipeline.ends if (sentence := unexplained(end, happened))]
         self._findings += [f"{count:,} calls were {what}." for what, count in pipeline.behaviour.strange.items()]
         self.result.calls = pipeline.behaviour.counts

@@ -62,6 +62,15 @@ def test_only_what_was_accepted_is_in_the_journal(behaviour: Behaviour, tmp_path
     assert len((tmp_path / "documents.csv").read_text().splitlines()) == 1
 
 
+def test_whether_a_mode_has_met_a_call(behaviour: Behaviour) -> None:
+    for mode in ("receiver slow", "receiver's clock jumped", "receiver busy (429)", ""):
+        behaviour.become(mode)
+        assert not behaviour.hit
+        behaviour.answer(call(at=time.time()))
+        assert behaviour.hit is bool(mode)
+    behaviour.close()
+
+
 def test_what_is_refused_is_in_the_journal(behaviour: Behaviour, tmp_path: Path) -> None:
     refused, taken = (next(name for name in map(str, range(100)) if is_refused_name(name) is wanted) for wanted in (True, False))
     bodies = [BODY.replace(b'"u"', f'"{name}"'.encode()) for name in (refused, taken)]

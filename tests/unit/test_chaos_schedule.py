@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from chaos.endings import unexplained
-from chaos.faults import Happened
+from chaos.faults import Happened, misses
 from chaos.program import End
 from chaos.schedule import CALM, KINDS, TRACKS, plan
 
@@ -76,3 +76,9 @@ def test_a_full_disk_is_the_exports_alone() -> None:
     full = [Happened("disk full", 110.0, 119.5)]
     assert unexplained(end("export"), full) is None
     assert unexplained(end(), full)
+
+
+def test_a_fault_that_hits_nothing() -> None:
+    happened = [Happened("export killed", 1, 2, hit=hit) for hit in (False, True)]
+    assert misses(happened) == []
+    assert misses([*happened, Happened("disk full", 1, 2, hit=False)]) == ["The fault 'disk full' was made and hit nothing."]
