@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 import psycopg
 
-from chaos.pipeline import NotSettledError, Pipeline
+from chaos.pipeline import LISTENERS, SLOT, NotSettledError, Pipeline
 from chaos.program import Program
 from chaos.schedule import TRACKS, Fault
 from demo.postgres import SUPERUSER
@@ -41,6 +41,9 @@ LONGEST_SECONDS: Final = 30.0
 OURS: Final = "from pg_stat_activity where usename like 'segment_%'"
 BACKENDS: Final = f"select pid {OURS} order by pid"
 END_SESSIONS: Final = f"select pg_terminate_backend(pid, 5000) {OURS}"
+HOLDER: Final = """
+select application_name from pg_replication_slots join pg_stat_activity on pid = active_pid where slot_name = %s
+"""
 SLEEP: Final = "select pg_sleep(10)"
 WRITE_LOG: Final = "select pg_switch_wal() from pg_logical_emit_message(false, 'x', repeat('x', 1000))"
 GIVEN_UP: Final = b"invalidating obsolete replication slot"
@@ -88,8 +91,8 @@ class Faults:
             "loader stopped": lambda fault: self._ask(Program.stop, fault, "a", "b"),
             "piped loader killed": lambda _: self._ask_program(Program.kill, self.pipeline.pipe.loader),
             "batch loader killed": lambda fault: self.pipeline.load_batch(fault.seconds),
-            "listener killed": lambda fault: self._ask(Program.kill, fault, "listener-1", "listener-2"),
-            "listener stopped": lambda fault: self._ask(Program.stop, fault, "listener-1", "listener-2"),
+            "listener killed": self._kill_listener,
+            "listener stopped": lambda fault: self._ask(Program.stop, fault, *LISTENERS),
             "export killed": lambda fault: self._ask(Program.kill, fault, "export"),
             "export stopped": lambda fault: self._ask(Program.stop, fault, "export"),
             "events redelivered": self._redeliver,
@@ -113,6 +116,20 @@ class Faults:
         """The same, as soon as it runs: it may have ended just before."""
         self._until(lambda: ask(program), f"{program.name} did not run")
         return True
+
+    def _kill_listener(self, fault: Fault) -> bool:
+        """Kill mostly the one that holds the slot, for the other has nothing in flight."""
+        self._comes(lambda: self._holder() in LISTENERS)
+        holder = self._holder()
+        first, other = sorted(LISTENERS, key=lambda name: name != holder)
+        return self._ask(Program.kill, fault, *[first] * 4, other)
+
+    def _holder(self) -> str:
+        """The program that holds the slot, as far as there is a server to ask, and somebody does."""
+        with suppress(psycopg.OperationalError), self.pipeline.connect() as connection:
+            if row := connection.execute(HOLDER, [SLOT]).fetchone():
+                return str(row[0])
+        return ""
 
     def _redeliver(self, fault: Fault) -> bool:
         self.pipeline.pipe.redeliver(fault.chance)

@@ -27,6 +27,7 @@ from demo import postgres
 
 DATABASE: Final = "chaos"
 SLOT: Final = "chaos"
+LISTENERS: Final = ("listener-1", "listener-2")
 RATES: Final = {"a": 150.0, "b": 100.0, "pipe": 100.0}
 """Events a second."""
 
@@ -181,7 +182,7 @@ class Pipeline:
         pace = ("--rate", 1000, "--batch-size", 100)  # so slow that it can be killed in the midst of a file
         batch = self._program("loader-batch", "segment_loader", "loader", "stream", *pace, inputs / "batches" / "*.ndjson*")
         self.batches = Batches(inputs / "batches", f"{self._seed} batch", start, batch)
-        for name in ("listener-1", "listener-2"):
+        for name in LISTENERS:
             self.services[name] = self._program(name, "segment_listener", "listener", *self._run_listener(), "--wait")
         every = ("--every", "1s", "--linger", "0s")
         self.services["export"] = self._program("export", "segment_lake", "lake", "export", self.lake, *every)

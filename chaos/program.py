@@ -38,13 +38,13 @@ class End(NamedTuple):
 
 
 class Program:
-    """`python -m <arguments>` in a role; `ends` takes note of each end of it."""
+    """`python -m <arguments>` in a role, whose sessions have its name; `ends` takes note of each end of it."""
 
     def __init__(self, name: str, role: str, environment: Mapping[str, str], folder: Path, ends: list[End], *arguments: object):
         self.name = name
         self._log = folder / f"{name}.log"
         self._command = [sys.executable, "-m", *map(str, arguments)]
-        self._environment = os.environ | environment | {"PGUSER": role}
+        self._environment = os.environ | environment | {"PGUSER": role, "PGAPPNAME": name}
         self._ends = ends
         self._process: subprocess.Popen[bytes] | None = None
 

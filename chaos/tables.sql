@@ -30,5 +30,5 @@ create unlogged table chaos.lake (
   value text, remove boolean, extra jsonb, arrival bigint, seq bigint
 );
 
--- Unix times; excuses: whether documents may come again after it.
-create unlogged table chaos.faults (kind text, began double precision, ended double precision, excuses boolean);
+-- The Unix times between which a fault was there, with a moment around it: the call that was the last one then may come again.
+create unlogged table chaos.excuses (kind text, began double precision, ended double precision);

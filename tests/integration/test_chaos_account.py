@@ -138,8 +138,8 @@ def test_documents_altered(honest: Evidence, tmp_path: Path, alter: Callable[[li
     assert any(words in sentence for sentence in changed.accounted())
 
 
-def doubled(honest: Evidence, folder: Path, broken: str = "") -> tuple[Evidence, float]:
-    """The third call once more, at the end; and when it was answered for the first time."""
+def doubled(honest: Evidence, folder: Path, broken: str = "") -> tuple[Evidence, float, float]:
+    """The third call once more, at the end; and when it was answered for the first time, and the next one came."""
     changed = honest.copy(folder)
     calls, documents = read(changed.journal / "calls.csv"), read(changed.journal / "documents.csv")
     calls[2][3] = broken
@@ -147,11 +147,11 @@ def doubled(honest: Evidence, folder: Path, broken: str = "") -> tuple[Evidence,
     more = [["1000", *row[1:]] for row in documents if row[NUMBER] == calls[2][NUMBER]]
     write(changed.journal / "calls.csv", [*calls, again])
     write(changed.journal / "documents.csv", [*documents, *more])
-    return changed, float(calls[2][2])
+    return changed, float(calls[2][2]), float(calls[3][1])
 
 
 def test_a_call_that_came_twice(honest: Evidence, tmp_path: Path) -> None:
-    changed, _ = doubled(honest, tmp_path)
+    changed, *_ = doubled(honest, tmp_path)
     (sentence,) = changed.accounted()
     assert "documents came twice" in sentence
 
@@ -161,13 +161,14 @@ def test_a_call_that_came_twice_because_its_answer_was_broken(honest: Evidence, 
 
 
 def test_a_call_that_came_twice_because_of_a_fault(honest: Evidence, tmp_path: Path) -> None:
-    changed, at = doubled(honest, tmp_path)
-    explaining = [Happened("listener killed", at + 1, at + 2), Happened("sessions ended", at - 5, at + 5)]
-    no_reason = [Happened("listener killed", at + 3, at + 4), Happened("loader killed", at - 5, at + 5)]
-    for fault in explaining:
-        assert replace(changed, faults=(fault,)).accounted() == []
-    for fault in no_reason:
-        assert replace(changed, faults=(fault,)).accounted()
+    changed, answered, later = doubled(honest, tmp_path)
+    explaining = [("listener killed", answered), ("PostgreSQL stopped fast", answered), ("PostgreSQL killed", later + 1)]
+    no_reason = [("listener killed", later), ("PostgreSQL stopped fast", later), ("PostgreSQL killed", later + 2)]
+    no_reason += [("loader killed", answered), ("listener killed", answered - 10)]
+    for kind, at in explaining:
+        assert replace(changed, faults=(Happened(kind, at, at + 1),)).accounted() == []
+    for kind, at in no_reason:
+        assert replace(changed, faults=(Happened(kind, at + 0.001, at + 1),)).accounted()
 
 
 def test_documents_that_were_set_aside(honest: Evidence, tmp_path: Path) -> None:

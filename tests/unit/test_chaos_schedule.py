@@ -1,10 +1,11 @@
-"""The schedule of `make chaos`: a function of the seed, with every kind of fault in two minutes."""
+"""The schedule of `make chaos`: a function of the seed, with every kind of fault in two minutes; and what a fault explains."""
 
 from itertools import pairwise
 
 import pytest
 
 from chaos.endings import unexplained
+from chaos.excuses import READ, SECOND, excused
 from chaos.faults import Happened, misses
 from chaos.program import End
 from chaos.schedule import CALM, KINDS, TRACKS, plan
@@ -82,3 +83,10 @@ def test_a_fault_that_hits_nothing() -> None:
     happened = [Happened("export killed", 1, 2, hit=hit) for hit in (False, True)]
     assert misses(happened) == []
     assert misses([*happened, Happened("disk full", 1, 2, hit=False)]) == ["The fault 'disk full' was made and hit nothing."]
+
+
+def test_a_listener_that_dies_together_with_the_slot() -> None:
+    killed, lost = Happened("listener killed", 10, 11), Happened("slot invalidated", 13, 14)
+    assert list(excused([killed])) == [("listener killed", 10, 11 + READ)]
+    assert next(iter(excused([killed, lost]))) == ("listener killed", 10 - SECOND, 11 + READ)
+    assert next(iter(excused([killed, Happened("slot invalidated", 20, 21)]))) == ("listener killed", 10, 11 + READ)
