@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from chaos.faults import Happened
+from chaos.faults import AWAY, Happened
 from chaos.program import End
-
-AWAY: Final = ("PostgreSQL stopped fast", "PostgreSQL stopped immediate", "PostgreSQL killed", "backend killed")
-"""Faults while which there is no server: who is starting then, or is told to stop, ends with a sentence."""
 
 FINITE: Final = ("loader-pipe", "loader-batch")
 """Programs whose input ends; the others run until they are told to stop."""

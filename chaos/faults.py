@@ -9,7 +9,8 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,13 @@ OLDEST: Final = max(LAKE_REVISION, LOADER_REVISION)
 
 LONGEST_SECONDS: Final = 30.0
 """In which a fault has to be there, and what recovers by itself has to."""
+
+AWAY: Final = ("PostgreSQL stopped fast", "PostgreSQL stopped immediate", "PostgreSQL killed", "backend killed")
+"""Faults while which there is no server: who is starting then, or is told to stop, ends with a sentence."""
+
+BUILD: Final = "dbt build"
+UNTRUE: Final = ("configured to fail if", " differs from ")
+"""What dbt says of a test that has found something, rather than come to no answer, and of a unit test."""
 
 OURS: Final = "from pg_stat_activity where usename like 'segment_%'"
 BACKENDS: Final = f"select pid {OURS} order by pid"
@@ -76,6 +84,7 @@ class Faults:
         self.pipeline = pipeline
         self.over = over
         self.happened: list[Happened] = []
+        self._builds: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[Fault], bool]] = {
             **dict.fromkeys(TRACKS["receiver"].kinds, self._receiver),
             "receiver down": self._receiver_down,
@@ -96,8 +105,13 @@ class Faults:
             "export killed": lambda fault: self._ask(Program.kill, fault, "export"),
             "export stopped": lambda fault: self._ask(Program.stop, fault, "export"),
             "events redelivered": self._redeliver,
-            "dbt build": self._build,
+            BUILD: self._build,
         }
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each kind hit something; dbt's builds by how they ended."""
+        return Counter(fault.kind for fault in self.happened if fault.hit and fault.kind != BUILD) + self._builds
 
     def make(self, fault: Fault) -> None:
         """Make a fault, and take note of when it was there."""
@@ -242,15 +256,16 @@ class Faults:
         return True
 
     def _build(self, _fault: Fault) -> bool:
-        """Have dbt build and test everything; it may fail only where something was done to the server meanwhile."""
+        """Have dbt build and test everything; where the server goes away or changes meanwhile it may come to no answer."""
         began = time.time()
         try:
             self.pipeline.build()
-        except NotSettledError:
-            if not any(
-                happened.kind in TRACKS["server"].kinds and happened.met(began, time.time()) for happened in self.happened
-            ):
+        except NotSettledError as error:
+            if not is_cut_off(str(error), began, self.happened):
                 raise
+            self._builds[f"{BUILD}, cut off"] += 1
+        else:
+            self._builds[f"{BUILD}, all of it true"] += 1
         return True
 
     def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
@@ -264,6 +279,12 @@ class Faults:
         while not (held := condition()) and time.monotonic() < ends_at and not self.over.is_set():
             time.sleep(TICK)
         return held
+
+
+def is_cut_off(said: str, began: float, happened: Iterable[Happened]) -> bool:
+    """Whether a build that began then may have failed so until now: no test has found anything, and the server was hit."""
+    hits = (fault for fault in happened if fault.kind in (*AWAY, "migration"))
+    return not any(words in said for words in UNTRUE) and any(fault.met(began, time.time()) for fault in hits)
 
 
 def misses(happened: Sequence[Happened]) -> list[str]:

@@ -70,7 +70,7 @@ class Run:
             raise
         for large in ("inputs", "lake", "dbt") if self._findings else (".",):
             shutil.rmtree(folder / large, ignore_errors=True)
-        self.result.faults = Counter(fault.kind for fault in self._faults.happened if fault.hit)
+        self.result.faults = self._faults.counts
         self.result.ends = pipeline.ends
         return self.result
 

@@ -6,7 +6,7 @@ import pytest
 
 from chaos.endings import unexplained
 from chaos.excuses import READ, SECOND, excused
-from chaos.faults import Happened, misses
+from chaos.faults import Happened, is_cut_off, misses
 from chaos.program import End
 from chaos.schedule import CALM, KINDS, TRACKS, plan
 
@@ -90,3 +90,11 @@ def test_a_listener_that_dies_together_with_the_slot() -> None:
     assert list(excused([killed])) == [("listener killed", 10, 11 + READ)]
     assert next(iter(excused([killed, lost]))) == ("listener killed", 10 - SECOND, 11 + READ)
     assert next(iter(excused([killed, Happened("slot invalidated", 20, 21)]))) == ("listener killed", 10, 11 + READ)
+
+
+def test_a_build_that_fails() -> None:
+    killed, full = Happened("PostgreSQL killed", 10, 11), Happened("disk full", 10, 11)
+    assert is_cut_off("Database Error: connection refused", 9, [full, killed])
+    assert not is_cut_off("Database Error: connection refused", 12, [killed])
+    assert not is_cut_off("Database Error: connection refused", 9, [full])
+    assert not is_cut_off("Database Error: connection refused; Got 3 results, configured to fail if != 0", 9, [killed])
