@@ -68,8 +68,8 @@ class Run:
         except KeyboardInterrupt:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        for large in ("inputs", "lake", "dbt") if self._findings else (".",):
-            shutil.rmtree(folder / large, ignore_errors=True)
+        if not self._findings:
+            shutil.rmtree(folder, ignore_errors=True)
         self.result.faults = self._faults.counts
         self.result.ends = pipeline.ends
         return self.result

@@ -97,10 +97,11 @@ def write(path: Path, rows: list[list[str]]) -> None:
 def test_an_honest_run(honest: Evidence) -> None:
     with honest.database.connect(autocommit=True) as connection, connection.transaction(force_rollback=True):
         assert honest.within(connection, "") == []
-        counts, duplicates, rejects = figures(connection)
+        counts, lost, duplicates, rejects = figures(connection)
     assert counts["toggles"] == counts["toggles received"] > 20
     assert counts["events"] == counts["events in the lake"] > 1000
     assert counts["duplicate lines"] > 0
+    assert lost == {"events": 0, "toggles": 0, "lines of the lake": 0}
     assert duplicates == {}
     assert {"conflict", "refused", "invalid_json"} < set(rejects)
 
@@ -169,6 +170,16 @@ def test_a_call_that_came_twice_because_of_a_fault(honest: Evidence, tmp_path: P
         assert replace(changed, faults=(Happened(kind, at, at + 1),)).accounted() == []
     for kind, at in no_reason:
         assert replace(changed, faults=(Happened(kind, at + 0.001, at + 1),)).accounted()
+
+
+def test_what_was_lost(honest: Evidence, tmp_path: Path) -> None:
+    changed = honest.copy(tmp_path)
+    (changed.journal / "documents.csv").write_bytes(b"")
+    shutil.rmtree(changed.lake)
+    with honest.database.connect(autocommit=True) as connection, connection.transaction(force_rollback=True):
+        changed.within(connection, "update segment_events set value = 'other' where seq = (select min(seq) from segment_events)")
+        counts, lost, *_ = figures(connection)
+    assert lost == {"events": 1, "toggles": counts["toggles"], "lines of the lake": counts["events"]}
 
 
 def test_documents_that_were_set_aside(honest: Evidence, tmp_path: Path) -> None:
