@@ -92,7 +92,9 @@ class Run:
                 time.sleep(TICK)
         finally:
             self._over.set()
-        self._findings += leaks.open_files(pipeline)
+        self._findings += leaks.open_files(pipeline.services)
+        with self._noting("To count the sessions"), pipeline.connect() as connection:
+            self._findings += leaks.sessions(connection)
         errors = [one.exception() for one in playing if one.done()]
         self._findings += [f"A fault could not be made: {words(error)}." for error in errors if error]
         endless = [fault.kind for fault in self._faults.happened if fault.ended == inf]

@@ -1,4 +1,4 @@
-"""What `make chaos` sends: nothing that was to be sent is forgotten, and who is killed has run."""
+"""What `make chaos` sends and runs: nothing that was to be sent is forgotten, who is killed has run, open files are seen."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from subprocess import PIPE
 import pytest
 
 from chaos.inputs import Batches, Pipe
+from chaos.leaks import MOST_FILES, open_files
 from chaos.program import End, Program
 
 SECONDS = 30.0
@@ -57,3 +58,15 @@ def test_a_batch_is_killed_once_it_is_begun(tmp_path: Path, ends: list[End]) -> 
     loader = Program("batch", "nobody", {}, tmp_path, ends, "timeit", "-n1", "-r1", program)
     assert Batches(tmp_path / "batches", "seed", datetime.now(UTC), loader).load(begun.exists, 0)
     assert [(end.asked, end.code) for end in ends] == [("killed", -9), ("", 0)]
+
+
+@pytest.mark.parametrize("count", [1, MOST_FILES])
+def test_open_files(tmp_path: Path, ends: list[End], count: int) -> None:
+    path = tmp_path / "opened"
+    opening = f"import time; files = [open({str(path)!r}, 'w') for _ in range({count})]; print('x', file=files[0], flush=True)"
+    program = Program("opener", "nobody", {}, tmp_path, ends, "timeit", "-n1", "-r1", f"{opening}; time.sleep({SECONDS})")
+    program.start()
+    until(lambda: path.exists() and path.stat().st_size)
+    assert bool(list(open_files({"opener": program}))) is (count == MOST_FILES)
+    assert program.kill()
+    assert program.wait(SECONDS)
