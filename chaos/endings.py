@@ -13,7 +13,7 @@ FULL: Final = "disk full"
 MOMENT: Final = 2.0
 """Seconds that a process may take from what befell it to its end."""
 
-YOUNG: Final = 3.0
+YOUNG: Final = 6.0
 """Seconds of age up to which a process may not be listening to SIGTERM yet, which then ends it."""
 
 KILLED, TERMINATED = -9, -15

@@ -183,9 +183,15 @@ class Faults:
     def _kill_backend(self, fault: Fault) -> bool:
         """Kill -9 one session's process: the server ends all the others, and recovers by itself."""
         with closing(self.pipeline.connect()) as connection:
-            self._until(lambda: bool(connection.execute(BACKENDS).fetchall()), "nobody is connected")
-            pids = [pid for (pid,) in connection.execute(BACKENDS).fetchall()]
-            os.kill(pids[int(fault.chance * len(pids))], signal.SIGKILL)
+
+            def killed() -> bool:
+                pids = [pid for (pid,) in connection.execute(BACKENDS).fetchall()]
+                with suppress(IndexError, ProcessLookupError):  # nobody is connected, or not any more
+                    os.kill(pids[int(fault.chance * len(pids))], signal.SIGKILL)
+                    return True
+                return False
+
+            self._until(killed, "nobody is connected")
             with suppress(psycopg.OperationalError):  # this session is ended, too
                 connection.execute(SLEEP)
         self._until(self._answers, "the server did not recover")

@@ -29,6 +29,10 @@ from demo.webhook import Receiver
 TIMEOUT: Final = 2.0
 """Seconds that the listener waits for an answer."""
 
+MOST_SECONDS: Final = 0.75 * TIMEOUT
+"""After which an answer may be too late, though none was meant to be: the machine is busy."""
+
+TOO_LATE: Final = "answer too late"
 TOLERANCE: Final = 300.0
 """Seconds that a call's timestamp may differ from the receiver's clock."""
 
@@ -127,7 +131,7 @@ class Behaviour:
             self.hit |= special is not None
             answer = special or Answer(delay=self._random.uniform(0, 0.05))
             if answer.status // 100 == 2 and not answer.hang:  # noqa: PLR2004
-                broken = "answer reset" if answer.reset else "answer too late" if answer.delay > TIMEOUT else ""
+                broken = "answer reset" if answer.reset else TOO_LATE if answer.delay > TIMEOUT else ""
                 self._taken[id(call)] = Taken(self.counts["calls"], documents, broken)
         return answer
 
@@ -139,8 +143,9 @@ class Behaviour:
                 return
             self.counts["accepted"] += 1
             self.counts["documents"] += len(taken.documents)
-            replay = "webhook-replay" in call.headers
-            self._calls.writerow([taken.number, call.received_at, time.time(), taken.broken, replay])
+            replay, now = "webhook-replay" in call.headers, time.time()
+            broken = taken.broken or (TOO_LATE if now - call.received_at > MOST_SECONDS else "")
+            self._calls.writerow([taken.number, call.received_at, now, broken, replay])
             self._documents.writerows(rows(taken))
 
     def _refusal(self, call: Call) -> Answer | None:

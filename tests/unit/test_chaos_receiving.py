@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.receiving import JUMP, TOLERANCE, Behaviour, Document, Segment, fault_of, is_refused
+from chaos.receiving import JUMP, MOST_SECONDS, TOLERANCE, TOO_LATE, Behaviour, Document, Segment, fault_of, is_refused
 from demo.calls import Call
 from listener.webhook import sign
 
@@ -87,3 +87,13 @@ def test_what_is_no_array_of_toggles_is_refused_and_strange(behaviour: Behaviour
     assert behaviour.answer(call(at=time.time(), body=body)).status == 400
     assert behaviour.strange == {"no array of toggles": 1}
     behaviour.close()
+
+
+def test_an_answer_that_the_machine_was_late_with(behaviour: Behaviour, tmp_path: Path) -> None:
+    for seconds in (0.0, MOST_SECONDS + 0.1):
+        taken = call(at=time.time())
+        taken.received_at = time.time() - seconds
+        taken.status = behaviour.answer(taken).status
+        behaviour.answering(taken)
+    behaviour.close()
+    assert [line.split(",")[3] for line in (tmp_path / "calls.csv").read_text().splitlines()] == ["", TOO_LATE]
