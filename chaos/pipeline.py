@@ -232,7 +232,8 @@ class Pipeline:
         return held
 
     def _stop_services(self) -> None:
-        """Have them end; raise NotSettledError for those that had to be killed."""
+        """Have all of them end; raise NotSettledError for those that had to be killed."""
+        self._abandon()
         for program in self.services.values():
             program.stop()
         ends_at = time.monotonic() + PATIENCE
@@ -242,11 +243,15 @@ class Pipeline:
             self._kill()
             raise NotSettledError(f"{', '.join(left)} did not end when told to")
 
-    def _kill(self) -> None:
-        """End every process that is still there, and what feeds them."""
+    def _abandon(self) -> None:
+        """Have nothing be fed any more, loaded or not."""
         for feeding in (self.pipe, self.batches):
             feeding.abandoned.set()
             feeding.loader.kill()
+
+    def _kill(self) -> None:
+        """End every process that is still there, and what feeds them."""
+        self._abandon()
         for source in self.inputs:
             source.end()
         for program in self.services.values():

@@ -8,6 +8,7 @@ from subprocess import PIPE
 
 import pytest
 
+from chaos import inputs
 from chaos.inputs import Batches, Pipe
 from chaos.leaks import MOST_FILES, open_files
 from chaos.program import End, Program
@@ -40,6 +41,18 @@ def test_an_earlier_piece_is_sent_again_though_the_end_has_come(tmp_path: Path, 
     pipe.redeliver(0.5)
     assert pipe.end()
     assert [(end.asked, end.code) for end in ends] == [("", 0), ("", 0)]
+
+
+def test_a_piece_that_nobody_takes(tmp_path: Path, ends: list[End], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "ENDING_SECONDS", 0.5)
+    failing = Program("failing", "nobody", {}, tmp_path, ends, "no_such_module")
+    pipe = Pipe(tmp_path / "pipe.ndjson", "seed", datetime.now(UTC), 100, failing)
+    pipe.start()
+    until(lambda: ends)
+    assert not pipe.end()
+    pipe.abandoned.set()
+    until(pipe.end)
+    assert {end.code for end in ends} <= {1, -9}
 
 
 def test_who_does_not_run_cannot_be_killed(reader: Program) -> None:
