@@ -36,7 +36,7 @@ TOO_LARGE: Final = os.strerror(errno.EFBIG)
 OLDEST: Final = max(LAKE_REVISION, LOADER_REVISION)
 """The oldest revision with which everything that runs goes on."""
 
-LONGEST_SECONDS: Final = 30.0
+LONGEST_SECONDS: Final = 60.0
 """In which a fault has to be there, and what recovers by itself has to."""
 
 AWAY: Final = ("PostgreSQL stopped fast", "PostgreSQL stopped immediate", "PostgreSQL killed", "backend killed")
