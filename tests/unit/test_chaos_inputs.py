@@ -71,6 +71,7 @@ def test_a_batch_is_killed_once_it_is_begun(tmp_path: Path, ends: list[End]) -> 
     loader = Program("batch", "nobody", {}, tmp_path, ends, "timeit", "-n1", "-r1", program)
     assert Batches(tmp_path / "batches", "seed", datetime.now(UTC), loader).load(begun.exists, 0)
     assert [(end.asked, end.code) for end in ends] == [("killed", -9), ("", 0)]
+    assert ends[1].ended - ends[1].began < SECONDS / 2, "the one that was killed had begun"
 
 
 @pytest.mark.parametrize("count", [1, MOST_FILES])
