@@ -22,7 +22,7 @@ NOTICED: Final = 1.0
 SECOND: Final = 1.5
 """README's last second; the fault is noted when it begins."""
 
-TOGETHER: Final = 5.0
+TOGETHER: Final = 1.5
 """Seconds between two faults that count as one."""
 
 EXCUSES: Final = {

@@ -50,7 +50,7 @@ TRACKS: Final = {
     "processes": Track(
         (
             "loader killed", "piped loader killed", "listener killed", "export killed", "loader stopped", "listener stopped",
-            "export stopped", "events redelivered",
+            "export stopped", "events redelivered", "listener killed",  # as often again: few of its calls may come twice then
         ),
         lasts=(0.1, 1.0),
         pauses=(2.5, 5.0),

@@ -86,7 +86,7 @@ def test_a_fault_that_hits_nothing() -> None:
 
 
 def test_a_listener_that_dies_together_with_the_slot() -> None:
-    killed, lost = Happened("listener killed", 10, 11), Happened("slot invalidated", 13, 14)
+    killed, lost = Happened("listener killed", 10, 11), Happened("slot invalidated", 12, 13)
     assert list(excused([killed])) == [("listener killed", 10, 11 + READ)]
     assert next(iter(excused([killed, lost]))) == ("listener killed", 10 - SECOND, 11 + READ)
     assert next(iter(excused([killed, Happened("slot invalidated", 20, 21)]))) == ("listener killed", 10, 11 + READ)
