@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120.0
 """Seconds in which anything that is waited for has to be there."""
 
+MOMENT = 1.0
+"""Seconds that a program may end before its time: its last tick may have come."""
+
 LAST_CHARACTERS = 2000
 """How much of what a program said is shown when it has failed."""
 
@@ -75,6 +78,19 @@ class Background(NamedTuple):
         if self.process.poll():
             raise Failed(f"{self.log.stem} has failed. {self.log.read_text(errors='replace')[-LAST_CHARACTERS:]}")
 
+    def check_until(self, ends_at: float) -> None:
+        """The same; also raise Failed when it has ended well long before that Unix time."""
+        self.check()
+        if self.process.poll() is not None and time.time() < ends_at - MOMENT:
+            raise Failed(f"{self.log.stem} has ended before its time.")
+
+    def wait(self) -> None:
+        """Wait for its end; raise Failed when it does not come."""
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.log.stem} has not ended in {PATIENCE:.0f} s.") from None
+
 
 @contextmanager
 def background(
@@ -92,7 +108,7 @@ def background(
     try:
         yield running
         process.terminate()
-        process.wait()
+        running.wait()
         running.check()
     finally:
         process.kill()

@@ -4,7 +4,8 @@ The load is a stream of events through a loader of two lanes, a listener that po
 --every`, a file that is loaded to its end and `lake prune` each day, and `dbt run` every third. Days are simulated:
 `benchmarks.ageing` says how, `benchmarks.flatness` what has to stay flat. All of it runs on a server of its own that is removed.
 
-Exit code 0: all is flat. 1: something is not, and a sentence each says what; or retention removed nothing, or a program failed.
+Exit code 0: all is flat. 1: something is not, and a sentence each says what; or retention removed nothing, or a program
+failed or ended early.
 """
 
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import click
 import msgspec
+import psycopg
 
 from benchmarks.bench import DATABASE, own_server
 from benchmarks.chores import KINDS, Place
@@ -57,6 +59,8 @@ def main(minutes: float, rate: float, into: Path) -> None:
         record = run(60 * minutes, rate)
     except (Failed, DemoError) as error:
         raise click.ClickException(str(error)) from None
+    except psycopg.Error as error:
+        raise click.ClickException(f"The server did not do what it was asked, so the soak is over: {error}") from None
     into.mkdir(parents=True, exist_ok=True)
     data, picture = into / "soak.json", into / "soak.svg"
     data.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")

@@ -18,7 +18,7 @@ from benchmarks.ageing import Calendar, hasten, make_days
 from benchmarks.bench import await_that
 from benchmarks.chores import LAKE, Place, daily, load_file, prune
 from benchmarks.events import LOADER
-from benchmarks.process import PATIENCE, Background, background, said
+from benchmarks.process import Background, background, said
 from benchmarks.sampling import ROLES, Sample, Sampler, Toggles
 from demo.webhook import Receiver
 
@@ -164,8 +164,8 @@ def streaming(place: Place, load: Load, calendar: Calendar) -> Iterator[dict[str
     ):
         events.close()  # the loader has it
         yield {"loader": loader, "sender": sender}
-        for process in (sender.process, loader.process):
-            process.wait(PATIENCE)
+        sender.wait()
+        loader.wait()
 
 
 def slot(place: Place) -> str:
@@ -203,7 +203,7 @@ def watch(sampler: Sampler, record: Record, programs: Mapping[str, Background], 
         pruning = record.prunings[-1].took if record.prunings else None
         record.add(now - calendar.began_at, sampler.sample() | {"pruning": pruning})
         for program in programs.values():
-            program.check()
+            program.check_until(calendar.ends_at)
         for work in works:
             if work.done():
                 work.result()

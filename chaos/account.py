@@ -13,9 +13,13 @@ from psycopg import sql
 
 from demo.fold import Event, Fold
 
+SENT_ALONE: Final = "select * from chaos.sent except select * from chaos.recorded"
+RECORDED_ALONE: Final = """
+select event_id, occurred_at, user_id from chaos.toggles except select event_id, occurred_at, user_id from chaos.acceptances"""
+ARRIVED_ALONE: Final = "select * from chaos.arrived except all select * from chaos.lake"
+
 CHECKS: Final[dict[str, LiteralString]] = {
-    "events of the sources are not in segment_events as they were sent": """
-select * from chaos.sent except select * from chaos.recorded""",
+    "events of the sources are not in segment_events as they were sent": SENT_ALONE,
     "events are in segment_events that no source has": """
 select * from chaos.recorded except select * from chaos.sent""",
     "lines that are no event are not in quarantine once, by a right code": """
@@ -46,8 +50,14 @@ where c.rejected is distinct from s.rejected or case
 select batch_id, e.events, b.events
 from (select batch_id, count(*) as events from segment_events group by 1) e full join segment_batches b using (batch_id)
 where e.events is distinct from b.events""",
-    "toggles are lost: they were recorded, and never received": """
-select event_id, occurred_at, user_id from chaos.toggles except select event_id, occurred_at, user_id from chaos.acceptances""",
+    "events of a user arrived otherwise than they stand in their source": """
+select * from (
+  select source, user_id, position, arrival, seq,
+    row_number() over (partition by source, user_id order by position) as stands,
+    row_number() over (partition by source, user_id order by arrival, seq) as arrived
+  from chaos.events join chaos.arrived using (event_id, occurred_at, user_id)
+) both_orders where stands <> arrived""",
+    "toggles are lost: they were recorded, and never received": RECORDED_ALONE,
     "documents were received that are no toggles": """
 select event_id, occurred_at, user_id from chaos.acceptances except select event_id, occurred_at, user_id from chaos.toggles""",
     "documents do not say what was recorded": """
@@ -65,10 +75,16 @@ select * from (
 ) ordered where rank < furthest""",
     "documents came twice, and no fault explains it": """
 select * from chaos.again where explanation is null""",
+    "documents were set aside, and nobody had refused them": """
+select a.event_id, a.occurred_at, a.user_id, a.received_at
+from chaos.acceptances a
+where a.replay and not exists (
+    select from chaos.refusals r
+    where (r.event_id, r.occurred_at, r.user_id) = (a.event_id, a.occurred_at, a.user_id) and r.refused_at <= a.received_at
+  )""",
     "dead letters are left": """
 select id, status, answer from webhook_dead_letters""",
-    "events of the table are not in the lake as they are there": """
-select * from chaos.arrived except all select * from chaos.lake""",
+    "events of the table are not in the lake as they are there": ARRIVED_ALONE,
     "events are in the lake that the table does not have": """
 select * from chaos.lake except all select * from chaos.arrived""",
 }
@@ -96,21 +112,23 @@ select count(*) from chaos.toggles join chaos.acceptances using (event_id, user_
     "events in the lake": "select count(*) from chaos.lake",
 }
 
+LOST: Final = {
+    "events": f"select count(*) from ({SENT_ALONE}) lost",  # noqa: S608 - constants
+    "toggles": f"select count(*) from ({RECORDED_ALONE}) lost",  # noqa: S608
+    "lines of the lake": f"select count(*) from ({ARRIVED_ALONE}) lost",  # noqa: S608
+}
+
 DUPLICATES: Final = "select coalesce(explanation, 'nothing'), count(*) from chaos.again group by 1 order by 2 desc"
 REJECTS: Final = "select code, count(*) from segment_rejects group by 1 order by 2 desc"
 
 
 class Figures(NamedTuple):
-    """What was counted, duplicates by what explains them, and rejects by code."""
+    """What was counted, what was lost, duplicates by what explains them, and rejects by code."""
 
     counts: dict[str, int]
+    lost: dict[str, int]
     duplicates: dict[str, int]
     rejects: dict[str, int]
-
-    @property
-    def lost(self) -> int:
-        """Toggles that were recorded and never received."""
-        return self.counts["toggles"] - self.counts["toggles received"]
 
 
 def findings(connection: psycopg.Connection[Any]) -> list[str]:
@@ -121,9 +139,12 @@ def findings(connection: psycopg.Connection[Any]) -> list[str]:
 
 def figures(connection: psycopg.Connection[Any]) -> Figures:
     """What there was."""
-    counts = {name: connection.execute(query.encode()).fetchone()[0] for name, query in FIGURES.items()}  # type: ignore[index]
+    counts, lost = (
+        {name: connection.execute(query.encode()).fetchone()[0] for name, query in queries.items()}  # type: ignore[index]
+        for queries in (FIGURES, LOST)
+    )
     duplicates, rejects = (dict(connection.execute(query.encode()).fetchall()) for query in (DUPLICATES, REJECTS))
-    return Figures(counts, duplicates, rejects)
+    return Figures(counts, lost, duplicates, rejects)
 
 
 def check(connection: psycopg.Connection[Any], what: str, query: LiteralString) -> str | None:

@@ -28,24 +28,25 @@ create unlogged table chaos.toggles as
 select t.*, row_number() over (order by b.arrival, t.seq) as rank
 from segment_toggles t join segment_batches b using (batch_id);
 
--- Documents that were accepted, each for the nth time.
+-- Documents that were accepted, each for the nth time; next_at: when the next accepted call came, before which this one was noted.
 create unlogged table chaos.acceptances as
-select d.*, c.received_at, c.answered_at, c.broken, c.replay,
+select d.*, c.received_at, c.answered_at, c.broken, c.replay, c.next_at,
   row_number() over (partition by event_id, occurred_at, user_id order by d.number, d.place) as nth
-from chaos.documents d join chaos.calls c using (number);
+from chaos.documents d
+join (select *, lead(received_at) over (order by number) as next_at from chaos.calls) c using (number);
 
 create index on chaos.acceptances (event_id, occurred_at, user_id, nth);
 create index on chaos.toggles (event_id, occurred_at, user_id);
 analyze chaos.events, chaos.acceptances, chaos.toggles, chaos.lake;
 
--- Documents that came again, and what explains it: the answer of the time before was broken, or a fault was there within a moment of
--- that call. README says that what came in the last second before a fault may come again; the fault is noted when it begins.
+-- Documents that came again, and what explains it: the answer of the time before was broken, or while a fault was there no later
+-- call than that had been accepted.
 create unlogged table chaos.again as
 select a.event_id, a.occurred_at, a.user_id, a.number, p.number as before, p.answered_at as answered_before,
   coalesce(nullif(p.broken, ''), (
-    select kind from chaos.faults f
-    where f.excuses and f.began <= p.answered_at + 1.5 and f.ended >= p.received_at
-    order by f.began desc limit 1
+    select kind from chaos.excuses e
+    where p.received_at <= e.ended and (p.next_at >= e.began or p.next_at is null)
+    order by e.began desc limit 1
   )) as explanation
 from chaos.acceptances a
 join chaos.acceptances p using (event_id, occurred_at, user_id)

@@ -6,38 +6,34 @@ the loader: its event, or the codes that it may be rejected with.
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 
+from chaos.excuses import excused
 from chaos.faults import Happened
 from chaos.inputs import Source
+from chaos.receiving import JOURNAL
 from tests.contract import judge
 
 LONGEST_LINE: Final = 1 << 20
 """Bytes that a line may have for the loader."""
 
-EXCUSES: Final = (
-    "listener killed", "PostgreSQL stopped fast", "PostgreSQL stopped immediate", "PostgreSQL killed", "backend killed",
-    "sessions ended", "slot invalidated", "receiver down",
-)  # fmt: skip
-"""Faults after which documents of the call that was in flight may come again."""
-
 
 def collect(
-    connection: psycopg.Connection[Any], sources: Iterable[Source], journal: Path, lake: Path, happened: Iterable[Happened]
+    connection: psycopg.Connection[Any], sources: Iterable[Source], journal: Path, lake: Path, happened: Sequence[Happened]
 ) -> None:
     """Make the tables, and bring everything there; the server's tables do not change meanwhile."""
     run(connection, "tables.sql")
     for source in sources:
         copy(connection, "lines", lines(source))
-    for name in ("calls", "documents"):
+    for name in JOURNAL:
         copy_file(connection, name, journal / f"{name}.csv")
     copy(connection, "lake", exported(lake))
-    copy(connection, "faults", ((fault.kind, fault.began, fault.ended, fault.kind in EXCUSES) for fault in happened))
+    copy(connection, "excuses", excused(happened))
     run(connection, "derived.sql")
 
 

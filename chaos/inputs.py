@@ -7,7 +7,7 @@ alone, which are read exactly once; of a pipe a piece is sent again when its loa
 import gzip
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -33,6 +33,7 @@ TICK: Final = 0.05
 PIECE_SECONDS: Final = 8.0
 BATCH: Final = 1500
 ENDING_SECONDS: Final = 120.0
+"""In which a loader that has all of its input is done with it."""
 
 
 class Source(NamedTuple):
@@ -61,16 +62,17 @@ class Growing:
         self._cuts = Random(f"{seed} cuts")  # noqa: S311
         self._ending = threading.Event()
         path.touch()
-        self._thread = threading.Thread(target=self._grow, name=path.name)
+        self._thread = threading.Thread(target=self._grow, name=path.name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
-    def end(self) -> None:
-        """End it with a whole line."""
+    def end(self) -> bool:
+        """End it with a whole line; false: it does not end."""
         self._ending.set()
-        self._thread.join()
+        self._thread.join(ENDING_SECONDS)
+        return not self._thread.is_alive()
 
     def _grow(self) -> None:
         began, rest = time.monotonic(), b""
@@ -98,7 +100,7 @@ class Pipe:
         self._again: list[float] = []
         self._ending = threading.Event()
         path.touch()
-        self._thread = threading.Thread(target=self._send, name="pipe")
+        self._thread = threading.Thread(target=self._send, name="pipe", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -108,22 +110,23 @@ class Pipe:
         """Send an earlier piece again, once the present one is taken."""
         self._again.append(chance)
 
-    def end(self) -> None:
-        """End with the piece that is being sent; it is loaded when this returns."""
+    def end(self) -> bool:
+        """End with the piece that is being sent; false: no loader takes it."""
         self._ending.set()
-        self._thread.join()
+        self._thread.join(ENDING_SECONDS)
+        return not self._thread.is_alive()
 
     def _send(self) -> None:
         while not self._ending.is_set():
-            while self._again and self._pieces:
-                start, end = self._pieces[int(self._again.pop() * len(self._pieces))]
-                self._deliver(self._read(start, end), None)
             piece = list(islice(self._lines, int(self._rate * PIECE_SECONDS)))
             start = self.source.path.stat().st_size
             with self.source.path.open("ab") as file:
                 file.writelines(piece)
                 self._pieces.append((start, file.tell()))
             self._deliver(piece, self._rate)
+            while self._again:
+                start, end = self._pieces[int(self._again.pop() * len(self._pieces))]
+                self._deliver(self._read(start, end), None)
 
     def _read(self, start: int, end: int) -> list[bytes]:
         with self.source.path.open("rb") as file:
@@ -176,13 +179,16 @@ class Batches:
         unfinished.rename(path)
         self.sources.append(Source(str(path), path))
 
-    def load(self, kill_after: float) -> None:
-        """Load what is there, killing the loader once after so many seconds; all is loaded when this returns."""
+    def load(self, is_begun: Callable[[], bool], kill_after: float) -> bool:
+        """Load all that is there, killing the loader once, so many seconds after the newest file is begun; false: it was done."""
+        killed = False
         self.loader.start()
-        end = self.loader.wait(kill_after)
-        if end is None:
-            self.loader.kill()
-        while (end is None or end.code) and not self.abandoned.is_set():
-            if end:
+        while not self.abandoned.is_set():
+            if not killed and is_begun():
+                self.abandoned.wait(kill_after)
+                killed = self.loader.kill()
+            if end := self.loader.wait(TICK):
+                if end.code == 0:
+                    break
                 self.loader.start()
-            end = self.loader.wait(ENDING_SECONDS)
+        return killed

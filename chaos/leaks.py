@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -10,9 +10,13 @@ from typing import Any, Final
 import psycopg
 
 from chaos.pipeline import Pipeline
+from chaos.program import Program
 
-MOST_FILES: Final = 40
-"""Open files that a process of the project's may have, whatever happened to it; it has twenty at most."""
+MOST_FILES: Final = 20
+"""Open files that a process of the project's may have, whatever happened to it; it has nine at most."""
+
+MOST_SESSIONS: Final = 20
+"""Sessions that a role may have while everything runs, whatever was killed before; the loaders have ten."""
 
 LEFT: Final = {
     "slots that no cursor has, or that somebody holds": """
@@ -33,6 +37,9 @@ where backend_type in ('client backend', 'walsender') and pid <> pg_backend_pid(
     "notes of what was delivered": "select slot, batch_id from webhook_delivered",
     "temporary files of the server's": "select name from pg_ls_tmpdir()",
 }
+CROWDS: Final = """
+select usename, count(*) from pg_stat_activity where usename like 'segment_%%' group by 1 having count(*) > %s"""
+
 CLEANING_SECONDS: Final = 60.0
 """In which the server is done with what it does behind one's back: autovacuum drops the temporary tables of a crash."""
 
@@ -64,9 +71,15 @@ def in_files(pipeline: Pipeline) -> Iterator[str]:
         yield f"{len(left):,} files are left of what was not finished; one is {left[0]}."
 
 
-def open_files(pipeline: Pipeline) -> Iterator[str]:
+def sessions(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    """A sentence for each role that has opened more and more sessions; everything runs."""
+    for role, count in connection.execute(CROWDS.encode(), [MOST_SESSIONS]):
+        yield f"The role {role} has {count} sessions."
+
+
+def open_files(services: Mapping[str, Program]) -> Iterator[str]:
     """A sentence for each process that has opened more and more files; all of them run."""
-    for name, program in pipeline.services.items():
+    for name, program in services.items():
         with suppress(OSError):
             if program.process and (count := len(os.listdir(f"/proc/{program.process.pid}/fd"))) > MOST_FILES:
                 yield f"The process {name} has {count} open files."

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +27,16 @@ from demo import postgres
 
 DATABASE: Final = "chaos"
 SLOT: Final = "chaos"
+LISTENERS: Final = ("listener-1", "listener-2")
 RATES: Final = {"a": 150.0, "b": 100.0, "pipe": 100.0}
 """Events a second."""
 
 RESTART_SECONDS: Final = 0.3
 PATIENCE: Final = 120.0
 """Seconds in which everything has to be where it belongs once nothing fails any more."""
+
+COMMAND_SECONDS: Final = 300.0
+"""In which a command comes to its end, whatever is done to the server meanwhile."""
 
 SETTINGS: Final = {
     "max_wal_size": "64MB",
@@ -103,21 +108,27 @@ class Pipeline:
                 del self._due[name]
                 program.start()
 
-    def finish(self) -> None:
-        """Let everything come to where it belongs, and end it; raise NotSettledError when it does not."""
-        for source in self.inputs:
-            source.end()
-        settled = self._until(self._is_loaded)
-        self._stop_services()
-        if not settled:
-            raise NotSettledError("the loaders did not come to the end of their files")
+    @property
+    def last_steps(self) -> dict[str, Callable[[], None]]:
+        """What brings everything to where it belongs, and ends it: in this order, each whatever became of those before."""
         secret = self.environment | self._secret
-        self.run("segment_listener", "listener", *self._run_listener(), "--until-caught-up", environment=secret)
         replay = ("dead-letters", "replay", "--url", self.receiver.url, "--slot", SLOT)
-        self.run("segment_listener", "listener", *replay, environment=secret)
-        self.run("segment_lake", "lake", "export", self.lake)
-        self.run("segment_lake", "lake", "verify", self.lake)
-        self.build()
+        return {
+            "To load what was sent": self._load_all,
+            "To stop what runs": self._stop_services,
+            "To post the rest": partial(
+                self.run, "segment_listener", "listener", *self._run_listener(), "--until-caught-up", environment=secret
+            ),
+            "To post what was set aside": partial(self.run, "segment_listener", "listener", *replay, environment=secret),
+            "To export the rest": partial(self.run, "segment_lake", "lake", "export", self.lake),
+            "To verify the lake": partial(self.run, "segment_lake", "lake", "verify", self.lake),
+            "To build all of dbt": self.build,
+        }
+
+    def load_batch(self, kill_after: float) -> bool:
+        """Load another file beside everything else, by a loader that is killed; false: it was done by then."""
+        self.batches.add()
+        return self.batches.load(self._batch_is_begun, kill_after)
 
     def drop_slot(self) -> None:
         """Give the webhook up."""
@@ -168,10 +179,10 @@ class Pipeline:
         }
         piped = self._program("loader-pipe", "segment_loader", "loader", "stream", "--source", "pipe", "--lanes", 2, "-")
         self.pipe = Pipe(inputs / "pipe.ndjson", f"{self._seed} pipe", start, RATES["pipe"], piped)
-        pace = ("--rate", 3000, "--batch-size", 100)
+        pace = ("--rate", 1000, "--batch-size", 100)  # so slow that it can be killed in the midst of a file
         batch = self._program("loader-batch", "segment_loader", "loader", "stream", *pace, inputs / "batches" / "*.ndjson*")
         self.batches = Batches(inputs / "batches", f"{self._seed} batch", start, batch)
-        for name in ("listener-1", "listener-2"):
+        for name in LISTENERS:
             self.services[name] = self._program(name, "segment_listener", "listener", *self._run_listener(), "--wait")
         every = ("--every", "1s", "--linger", "0s")
         self.services["export"] = self._program("export", "segment_lake", "lake", "export", self.lake, *every)
@@ -184,16 +195,33 @@ class Pipeline:
         return Program(name, role, self.environment | self._secret, self.logs, self.ends, *arguments)
 
     def _complete(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
+        options: dict[str, Any] = {"cwd": folder, "env": os.environ | environment, "capture_output": True, "text": True}
+        name = " ".join(command[:5])
+        try:
+            done: subprocess.CompletedProcess[str] = subprocess.run(command, check=False, timeout=COMMAND_SECONDS, **options)
+        except subprocess.TimeoutExpired:
+            raise NotSettledError(f"{name} … did not end in {COMMAND_SECONDS:.0f} s") from None
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
-            raise NotSettledError(f"{' '.join(command[:5])} … ended with {done.returncode}: {said}")
+            raise NotSettledError(f"{name} … ended with {done.returncode}: {said}")
+
+    def _load_all(self) -> None:
+        """End what sends, and wait for the loaders; raise NotSettledError when these do not come to the end of it."""
+        ended = [source.end() for source in self.inputs]
+        if not (all(ended) and self._until(self._is_loaded)):
+            raise NotSettledError("the loaders did not come to the end of their files")
 
     def _is_loaded(self) -> bool:
         """Whether each line of the growing files is counted."""
         with self.connect() as connection:
             counted = [connection.execute(COUNTED, [file.source.name]).fetchone() for file in self.growing]
         return counted == [(file.lines,) for file in self.growing]
+
+    def _batch_is_begun(self) -> bool:
+        """Whether some of the newest batch is committed, as far as there is a server to ask."""
+        with suppress(psycopg.OperationalError), self.connect() as connection:
+            return connection.execute(COUNTED, [self.batches.sources[-1].name]).fetchone() != (0,)
+        return False
 
     def _until(self, condition: Callable[[], bool]) -> bool:
         """Tend until it holds, but not for ever."""
@@ -204,18 +232,26 @@ class Pipeline:
         return held
 
     def _stop_services(self) -> None:
+        """Have all of them end; raise NotSettledError for those that had to be killed."""
+        self._abandon()
         for program in self.services.values():
             program.stop()
-        for name, program in self.services.items():
-            program.wait(PATIENCE)
-            if program.process:
-                raise NotSettledError(f"{name} did not end when it was told to")
+        ends_at = time.monotonic() + PATIENCE
+        for program in self.services.values():
+            program.wait(max(0.0, ends_at - time.monotonic()))
+        if left := [name for name, program in self.services.items() if program.process]:
+            self._kill()
+            raise NotSettledError(f"{', '.join(left)} did not end when told to")
 
-    def _kill(self) -> None:
-        """End every process that is still there, and what feeds them."""
+    def _abandon(self) -> None:
+        """Have nothing be fed any more, loaded or not."""
         for feeding in (self.pipe, self.batches):
             feeding.abandoned.set()
             feeding.loader.kill()
+
+    def _kill(self) -> None:
+        """End every process that is still there, and what feeds them."""
+        self._abandon()
         for source in self.inputs:
             source.end()
         for program in self.services.values():

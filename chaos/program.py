@@ -38,13 +38,13 @@ class End(NamedTuple):
 
 
 class Program:
-    """`python -m <arguments>` in a role; `ends` takes note of each end of it."""
+    """`python -m <arguments>` in a role, whose sessions have its name; `ends` takes note of each end of it."""
 
     def __init__(self, name: str, role: str, environment: Mapping[str, str], folder: Path, ends: list[End], *arguments: object):
         self.name = name
         self._log = folder / f"{name}.log"
         self._command = [sys.executable, "-m", *map(str, arguments)]
-        self._environment = os.environ | environment | {"PGUSER": role}
+        self._environment = os.environ | environment | {"PGUSER": role, "PGAPPNAME": name}
         self._ends = ends
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -66,13 +66,13 @@ class Program:
         self._reader.start()
         return self._process
 
-    def kill(self) -> None:
-        """Kill -9 it, if it runs."""
-        self._ask("killed", signal.SIGKILL)
+    def kill(self) -> bool:
+        """Kill -9 it; false: it does not run."""
+        return self._ask("killed", signal.SIGKILL)
 
-    def stop(self) -> None:
-        """Ask it to end, if it runs."""
-        self._ask("stopped", signal.SIGTERM)
+    def stop(self) -> bool:
+        """Ask it to end; false: it does not run."""
+        return self._ask("stopped", signal.SIGTERM)
 
     def end(self) -> End | None:
         """How the process ended, if it has; asked again, nothing."""
@@ -96,11 +96,13 @@ class Program:
                 return None
         return self.end()
 
-    def _ask(self, what: str, number: signal.Signals) -> None:
+    def _ask(self, what: str, number: signal.Signals) -> bool:
         process = self._process
-        if process and process.poll() is None:
-            self._asked, self._asked_at = what, time.time()
-            process.send_signal(number)
+        if process is None or process.poll() is not None:
+            return False
+        self._asked, self._asked_at = what, time.time()
+        process.send_signal(number)
+        return True
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         """Copy what it says to the log."""

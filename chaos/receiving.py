@@ -2,6 +2,7 @@
 
     calls.csv      number (in order of arrival), received, answered (Unix times), broken, replay
     documents.csv  number of the call, place in it, the document's fields, those of its previous event
+    refusals.csv   when (Unix time) which document was refused: event, timestamp and user
 
 `broken` says why whoever called could not know that the call was accepted: its answer was reset, or came too late.
 """
@@ -14,6 +15,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -27,6 +29,10 @@ from demo.webhook import Receiver
 TIMEOUT: Final = 2.0
 """Seconds that the listener waits for an answer."""
 
+MOST_SECONDS: Final = 0.75 * TIMEOUT
+"""After which an answer may be too late, though none was meant to be: the machine is busy."""
+
+TOO_LATE: Final = "answer too late"
 TOLERANCE: Final = 300.0
 """Seconds that a call's timestamp may differ from the receiver's clock."""
 
@@ -35,6 +41,7 @@ SOON: Final = {"retry-after": "1"}
 REFUSED: Final = 8
 """One user in so many is refused while documents are."""
 
+JOURNAL: Final = ("calls", "documents", "refusals")
 GARBAGE: Final = bytes(range(256))
 
 
@@ -54,6 +61,11 @@ class Event(msgspec.Struct):
     segment: Segment
     value: str | None = None
     remove: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """As in refusals.csv."""
+        return self.event, self.timestamp, self.user
 
     def row(self) -> list[object]:
         """As in documents.csv."""
@@ -83,6 +95,7 @@ class Behaviour:
 
     def __init__(self, folder: Path, secret: bytes, seed: int) -> None:
         self.mode = ""
+        self.hit = False  # whether a call was answered as the mode says
         self.counts: Counter[str] = Counter()
         self.strange: Counter[str] = Counter()
         self._secret = secret
@@ -90,8 +103,8 @@ class Behaviour:
         self._clock_ahead = 0.0
         self._lock = threading.Lock()
         self._taken: dict[int, Taken] = {}
-        self._files: list[TextIO] = [(folder / name).open("w") for name in ("calls.csv", "documents.csv")]
-        self._calls, self._documents = map(csv.writer, self._files)
+        self._files: list[TextIO] = [(folder / f"{name}.csv").open("w") for name in JOURNAL]
+        self._calls, self._documents, self._refusals = map(csv.writer, self._files)
 
     def receiver(self) -> Receiver:
         """A receiver that behaves so."""
@@ -101,7 +114,7 @@ class Behaviour:
         """Behave so from now on."""
         with self._lock:
             self._clock_ahead = self._random.choice((-JUMP, JUMP)) if mode == "receiver's clock jumped" else 0.0
-            self.mode = mode
+            self.mode, self.hit = mode, False
 
     def close(self) -> None:
         """Have all of the journal in its files."""
@@ -111,12 +124,14 @@ class Behaviour:
 
     def answer(self, call: Call) -> Answer:
         """Decide on a call that has just come."""
-        documents = DOCUMENTS.decode(plain(call.headers, call.body))
+        documents = toggles(call)
         with self._lock:
             self.counts["calls"] += 1
-            answer = self._refusal(call) or self._chosen(documents)
+            special = self._refusal(call) or self._chosen(documents)
+            self.hit |= special is not None
+            answer = special or Answer(delay=self._random.uniform(0, 0.05))
             if answer.status // 100 == 2 and not answer.hang:  # noqa: PLR2004
-                broken = "answer reset" if answer.reset else "answer too late" if answer.delay > TIMEOUT else ""
+                broken = "answer reset" if answer.reset else TOO_LATE if answer.delay > TIMEOUT else ""
                 self._taken[id(call)] = Taken(self.counts["calls"], documents, broken)
         return answer
 
@@ -128,8 +143,9 @@ class Behaviour:
                 return
             self.counts["accepted"] += 1
             self.counts["documents"] += len(taken.documents)
-            replay = "webhook-replay" in call.headers
-            self._calls.writerow([taken.number, call.received_at, time.time(), taken.broken, replay])
+            replay, now = "webhook-replay" in call.headers, time.time()
+            broken = taken.broken or (TOO_LATE if now - call.received_at > MOST_SECONDS else "")
+            self._calls.writerow([taken.number, call.received_at, now, broken, replay])
             self._documents.writerows(rows(taken))
 
     def _refusal(self, call: Call) -> Answer | None:
@@ -139,9 +155,12 @@ class Behaviour:
             self.strange[why] += 1
         return Answer(401, SOON, why.encode()) if why else None
 
-    def _chosen(self, documents: list[Document]) -> Answer:  # noqa: PLR0911 - one for each mode
-        """What the mode makes of a call that is in order."""
+    def _chosen(self, documents: list[Document]) -> Answer | None:  # noqa: PLR0911 - one for each mode
+        """What the mode makes of a signed call, if anything."""
         random = self._random
+        if not documents:
+            self.strange["no array of toggles"] += 1
+            return Answer(400, SOON)
         match self.mode:
             case "receiver slow":
                 return Answer(delay=random.uniform(0.2, 0.5 * TIMEOUT))
@@ -155,9 +174,17 @@ class Behaviour:
                 return Answer(429, {"retry-after": str(random.randint(1, 2))})
             case "receiver redirecting":
                 return Answer(random.choice((301, 302, 307, 404)), SOON | {"location": "http://127.0.0.1:9/"})
-            case "documents refused" if any(map(is_refused, documents)):
+            case "documents refused" if refused := list(filter(is_refused, documents)):
+                self._refusals.writerows([time.time(), *document.identity] for document in refused)
                 return Answer(random.choice((400, 422)), SOON, GARBAGE)
-        return Answer(delay=random.uniform(0, 0.05))
+        return None
+
+
+def toggles(call: Call) -> list[Document]:
+    """A call's documents; none where it is not what the contract says."""
+    with suppress(msgspec.MsgspecError):
+        return DOCUMENTS.decode(plain(call.headers, call.body))
+    return []
 
 
 def is_refused(document: Document) -> bool:

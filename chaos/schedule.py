@@ -50,12 +50,12 @@ TRACKS: Final = {
     "processes": Track(
         (
             "loader killed", "piped loader killed", "listener killed", "export killed", "loader stopped", "listener stopped",
-            "export stopped", "events redelivered",
+            "export stopped", "events redelivered", "listener killed",  # as often again: few of its calls may come twice then
         ),
         lasts=(0.1, 1.0),
         pauses=(2.5, 5.0),
     ),
-    "files": Track(("batch loader killed",), lasts=(1.0, 3.0), pauses=(6.0, 14.0)),
+    "files": Track(("batch loader killed",), lasts=(0.0, 0.5), pauses=(6.0, 14.0)),
     "building": Track(("dbt build",), lasts=(15.0, 20.0), pauses=(10.0, 20.0)),
 }  # fmt: skip
 

@@ -21,10 +21,14 @@ create unlogged table chaos.documents (
   previous_segment_name text collate "C", previous_value text, previous_remove boolean
 );
 
+create unlogged table chaos.refusals (
+  refused_at double precision, event_id uuid, occurred_at timestamptz, user_id text collate "C"
+);
+
 create unlogged table chaos.lake (
   event_id uuid, occurred_at timestamptz, user_id text collate "C", vendor integer, segment_name text collate "C",
   value text, remove boolean, extra jsonb, arrival bigint, seq bigint
 );
 
--- Unix times; excuses: whether documents may come again after it.
-create unlogged table chaos.faults (kind text, began double precision, ended double precision, excuses boolean);
+-- The Unix times between which a fault was there, with a moment around it: the call that was the last one then may come again.
+create unlogged table chaos.excuses (kind text, began double precision, ended double precision);

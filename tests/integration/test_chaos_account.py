@@ -97,10 +97,11 @@ def write(path: Path, rows: list[list[str]]) -> None:
 def test_an_honest_run(honest: Evidence) -> None:
     with honest.database.connect(autocommit=True) as connection, connection.transaction(force_rollback=True):
         assert honest.within(connection, "") == []
-        counts, duplicates, rejects = figures(connection)
+        counts, lost, duplicates, rejects = figures(connection)
     assert counts["toggles"] == counts["toggles received"] > 20
     assert counts["events"] == counts["events in the lake"] > 1000
     assert counts["duplicate lines"] > 0
+    assert lost == {"events": 0, "toggles": 0, "lines of the lake": 0}
     assert duplicates == {}
     assert {"conflict", "refused", "invalid_json"} < set(rejects)
 
@@ -138,8 +139,8 @@ def test_documents_altered(honest: Evidence, tmp_path: Path, alter: Callable[[li
     assert any(words in sentence for sentence in changed.accounted())
 
 
-def doubled(honest: Evidence, folder: Path, broken: str = "") -> tuple[Evidence, float]:
-    """The third call once more, at the end; and when it was answered for the first time."""
+def doubled(honest: Evidence, folder: Path, broken: str = "") -> tuple[Evidence, float, float]:
+    """The third call once more, at the end; and when it was answered for the first time, and the next one came."""
     changed = honest.copy(folder)
     calls, documents = read(changed.journal / "calls.csv"), read(changed.journal / "documents.csv")
     calls[2][3] = broken
@@ -147,11 +148,11 @@ def doubled(honest: Evidence, folder: Path, broken: str = "") -> tuple[Evidence,
     more = [["1000", *row[1:]] for row in documents if row[NUMBER] == calls[2][NUMBER]]
     write(changed.journal / "calls.csv", [*calls, again])
     write(changed.journal / "documents.csv", [*documents, *more])
-    return changed, float(calls[2][2])
+    return changed, float(calls[2][2]), float(calls[3][1])
 
 
 def test_a_call_that_came_twice(honest: Evidence, tmp_path: Path) -> None:
-    changed, _ = doubled(honest, tmp_path)
+    changed, *_ = doubled(honest, tmp_path)
     (sentence,) = changed.accounted()
     assert "documents came twice" in sentence
 
@@ -161,13 +162,38 @@ def test_a_call_that_came_twice_because_its_answer_was_broken(honest: Evidence, 
 
 
 def test_a_call_that_came_twice_because_of_a_fault(honest: Evidence, tmp_path: Path) -> None:
-    changed, at = doubled(honest, tmp_path)
-    explaining = [Happened("listener killed", at + 1, at + 2), Happened("sessions ended", at - 5, at + 5)]
-    no_reason = [Happened("listener killed", at + 3, at + 4), Happened("loader killed", at - 5, at + 5)]
-    for fault in explaining:
-        assert replace(changed, faults=(fault,)).accounted() == []
-    for fault in no_reason:
-        assert replace(changed, faults=(fault,)).accounted()
+    changed, answered, later = doubled(honest, tmp_path)
+    explaining = [("listener killed", answered), ("PostgreSQL stopped fast", answered), ("PostgreSQL killed", later + 1)]
+    no_reason = [("listener killed", later), ("PostgreSQL stopped fast", later), ("PostgreSQL killed", later + 2)]
+    no_reason += [("loader killed", answered), ("listener killed", answered - 10)]
+    for kind, at in explaining:
+        assert replace(changed, faults=(Happened(kind, at, at + 1),)).accounted() == []
+    for kind, at in no_reason:
+        assert replace(changed, faults=(Happened(kind, at + 0.001, at + 1),)).accounted()
+
+
+def test_what_was_lost(honest: Evidence, tmp_path: Path) -> None:
+    changed = honest.copy(tmp_path)
+    (changed.journal / "documents.csv").write_bytes(b"")
+    shutil.rmtree(changed.lake)
+    with honest.database.connect(autocommit=True) as connection, connection.transaction(force_rollback=True):
+        changed.within(connection, "update segment_events set value = 'other' where seq = (select min(seq) from segment_events)")
+        counts, lost, *_ = figures(connection)
+    assert lost == {"events": 1, "toggles": counts["toggles"], "lines of the lake": counts["events"]}
+
+
+def test_documents_that_were_set_aside(honest: Evidence, tmp_path: Path) -> None:
+    changed = honest.copy(tmp_path)
+    calls, documents = read(changed.journal / "calls.csv"), read(changed.journal / "documents.csv")
+    calls[2][4] = "True"  # it was a replay
+    write(changed.journal / "calls.csv", calls)
+    (sentence,) = changed.accounted()
+    assert "nobody had refused" in sentence
+    set_aside = [row for row in documents if row[NUMBER] == calls[2][NUMBER]]
+    write(changed.journal / "refusals.csv", [[calls[2][1], *row[2:5]] for row in set_aside])
+    assert changed.accounted() == []
+    write(changed.journal / "refusals.csv", [[calls[3][2], *row[2:5]] for row in set_aside])
+    assert changed.accounted()
 
 
 ONE = "ctid = (select ctid from {} limit 1)"
@@ -187,6 +213,11 @@ def test_tables_altered(honest: Evidence, words: str) -> None:
     change, table = TABLES[words]
     where = ONE.format(f"only {table}") if table != "segment_outcomes" else "seq = (select min(seq) from segment_outcomes)"
     assert any(words in sentence for sentence in honest.accounted(f"{change} where {where}"))
+
+
+def test_batches_that_arrived_in_another_order(honest: Evidence) -> None:
+    found = honest.accounted("update segment_batches set arrival = -arrival")
+    assert any("arrived otherwise than they stand" in sentence for sentence in found)
 
 
 def test_an_event_altered(honest: Evidence) -> None:

@@ -4,15 +4,17 @@ import json
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import msgspec
 import pytest
 
+from benchmarks import process
 from benchmarks.ageing import Calendar, hasten, make_days
 from benchmarks.chores import KEEP, Place, prune
 from benchmarks.curves import draw
 from benchmarks.flatness import MEASURES, levels
-from benchmarks.process import Failed, background
+from benchmarks.process import MOMENT, Failed, background
 from benchmarks.soaking import Load, Record, export, soak
 from tests.conftest import Database
 from tests.loading import newest
@@ -98,6 +100,22 @@ def test_a_program_that_fails_says_what_it_said(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no more')"]
     with pytest.raises(Failed, match="no more"), background(command, {}, tmp_path / "log") as program:
         program.process.wait()
+
+
+def test_a_program_that_ends_before_its_time(tmp_path: Path) -> None:
+    with background([sys.executable, "-c", ""], {}, tmp_path / "log") as program:
+        program.wait()
+        program.check_until(time.time() + MOMENT / 2)
+        with pytest.raises(Failed, match="log has ended before its time"):
+            program.check_until(time.time() + 60)
+
+
+def test_a_program_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "PATIENCE", 0.5)
+    command = [sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); print(flush=True); signal.pause()"]
+    with pytest.raises(Failed, match="has not ended in"), background(command, {}, tmp_path / "log", stdout=PIPE) as program:
+        program.process.stdout.readline()  # type: ignore[union-attr]
+    program.process.stdout.close()  # type: ignore[union-attr]
 
 
 @newest

@@ -1,11 +1,12 @@
-"""The schedule of `make chaos`: a function of the seed, with every kind of fault in two minutes."""
+"""The schedule of `make chaos`: a function of the seed, with every kind of fault in two minutes; and what a fault explains."""
 
 from itertools import pairwise
 
 import pytest
 
 from chaos.endings import unexplained
-from chaos.faults import Happened
+from chaos.excuses import READ, SECOND, excused
+from chaos.faults import Happened, is_cut_off, misses
 from chaos.program import End
 from chaos.schedule import CALM, KINDS, TRACKS, plan
 
@@ -51,7 +52,12 @@ def end(name: str = "loader-a", asked: str = "", code: int = 1, *, traceback: bo
 def test_an_end_that_was_asked_for_is_explained() -> None:
     assert unexplained(end(asked="killed", code=-9), []) is None
     assert unexplained(end(asked="stopped", code=0), []) is None
-    assert unexplained(end(code=0), []) is None
+    assert unexplained(end("loader-pipe", code=0), []) is None
+
+
+def test_a_service_does_not_end_by_itself() -> None:
+    for happened in ([], [Happened("PostgreSQL killed", 110.0, 119.5)]):
+        assert "listener-1 ended with 0 by itself" in str(unexplained(end("listener-1", code=0), happened))
 
 
 def test_an_end_that_nothing_explains() -> None:
@@ -71,3 +77,24 @@ def test_a_full_disk_is_the_exports_alone() -> None:
     full = [Happened("disk full", 110.0, 119.5)]
     assert unexplained(end("export"), full) is None
     assert unexplained(end(), full)
+
+
+def test_a_fault_that_hits_nothing() -> None:
+    happened = [Happened("export killed", 1, 2, hit=hit) for hit in (False, True)]
+    assert misses(happened) == []
+    assert misses([*happened, Happened("disk full", 1, 2, hit=False)]) == ["The fault 'disk full' was made and hit nothing."]
+
+
+def test_a_listener_that_dies_together_with_the_slot() -> None:
+    killed, lost = Happened("listener killed", 10, 11), Happened("slot invalidated", 12, 13)
+    assert list(excused([killed])) == [("listener killed", 10, 11 + READ)]
+    assert next(iter(excused([killed, lost]))) == ("listener killed", 10 - SECOND, 11 + READ)
+    assert next(iter(excused([killed, Happened("slot invalidated", 20, 21)]))) == ("listener killed", 10, 11 + READ)
+
+
+def test_a_build_that_fails() -> None:
+    killed, full = Happened("PostgreSQL killed", 10, 11), Happened("disk full", 10, 11)
+    assert is_cut_off("Database Error: connection refused", 9, [full, killed])
+    assert not is_cut_off("Database Error: connection refused", 12, [killed])
+    assert not is_cut_off("Database Error: connection refused", 9, [full])
+    assert not is_cut_off("Database Error: connection refused; Got 3 results, configured to fail if != 0", 9, [killed])
