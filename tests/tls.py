@@ -75,15 +75,17 @@ def let_in(client: socket.socket, server: Server, context: ssl.SSLContext | None
     """Agree on how to speak, then hand on to the server and back what is said."""
     with client, socket.socket(socket.AF_UNIX) as behind, suppress(OSError):
         behind.connect(str(server.socket / f".s.PGSQL.{PORT}"))
-        while (first := client.recv(1 << 16)) in (TLS_REQUEST, GSS_REQUEST):
-            secures = context is not None and first == TLS_REQUEST
-            client.sendall(b"S" if secures else b"N")
-            if context and secures:
-                client = context.wrap_socket(client, server_side=True)
-        behind.sendall(first)
-        relay(client, behind)
-        end(client, behind)
-        client.close()
+        try:
+            while (first := client.recv(1 << 16)) in (TLS_REQUEST, GSS_REQUEST):
+                secures = context is not None and first == TLS_REQUEST
+                client.sendall(b"S" if secures else b"N")
+                if context and secures:
+                    client = context.wrap_socket(client, server_side=True)
+            behind.sendall(first)
+            relay(client, behind)
+        finally:
+            end(client, behind)
+            client.close()
 
 
 def relay(client: socket.socket, server: socket.socket) -> None:

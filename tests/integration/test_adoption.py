@@ -186,10 +186,9 @@ def test_adopted_twice_at_once(database: Database) -> None:
     assert database.fetch("select past, version from webhook_cursors where slot = 'new'") == [("none", 0)]
 
 
-@newest
-def test_more_classes_than_ids(database: Database) -> None:
-    """Never silently wrong: no id may be one that the server has still to give."""
-    with database.connect() as connection:
+def test_more_classes_than_ids(own_database: Database) -> None:
+    """Never silently wrong: no id may be one that the server has still to give. On a server that has given few."""
+    with own_database.connect() as connection:
         ((xmin,),) = connection.execute("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchall()
         connection.execute("set local role segment_owner")
         connection.execute("update segment_settings set system_identifier = 7")
