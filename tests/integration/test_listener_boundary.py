@@ -42,6 +42,7 @@ def test_a_commit_that_waits_for_a_standby_belongs_to_the_past(own_database: Dat
             write(third, flips(8, user="c", first=1200))
             standby(database, "nobody")
             wait_until(lambda: third.execute("show synchronous_standby_names").fetchone() == ("nobody",))
+            execute(database, "checkpoint")  # by who has to read the setting, too, before any commit waits
             committing = Thread(target=third.commit)
             committing.start()
             wait_until(lambda: database.fetch(WAITS_FOR_STANDBY))
