@@ -46,10 +46,11 @@ def run(
             raise subprocess.TimeoutExpired(words, seconds)
         feeding.join()
         code = process.exitcode
+        assert code is not None
         process.close()
         out.seek(0)
         err.seek(0)
-        return subprocess.CompletedProcess(words, code or 0, out.read(), err.read())
+        return subprocess.CompletedProcess(words, code, out.read(), err.read())
 
 
 def feed(descriptor: int, data: bytes) -> None:
@@ -61,7 +62,9 @@ def feed(descriptor: int, data: bytes) -> None:
 def become(words: list[str], folder: str, environment: dict[str, str], streams: Sequence[Any]) -> None:
     """Be the program, in the process that was forked for it."""
     for target, stream in enumerate(streams):
-        os.dup2(stream.detach(), target)
+        descriptor = stream.detach()
+        os.dup2(descriptor, target)
+        os.close(descriptor)
     sys.stdin = os.fdopen(0, "r", encoding="utf-8", errors="surrogateescape", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -1,7 +1,5 @@
 """What `make chaos` sends and runs: nothing that was to be sent is forgotten, who is killed has run, open files are seen."""
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE
@@ -12,15 +10,9 @@ from chaos import inputs
 from chaos.inputs import Batches, Pipe
 from chaos.leaks import MOST_FILES, open_files
 from chaos.program import End, Program
+from tests.loading import wait_until
 
 SECONDS = 30.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    ends_at = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < ends_at
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -37,7 +29,7 @@ def reader(tmp_path: Path, ends: list[End]) -> Program:
 def test_an_earlier_piece_is_sent_again_though_the_end_has_come(tmp_path: Path, reader: Program, ends: list[End]) -> None:
     pipe = Pipe(tmp_path / "pipe.ndjson", "seed", datetime.now(UTC), 100, reader)
     pipe.start()
-    until(lambda: reader.process)
+    wait_until(lambda: reader.process)
     pipe.redeliver(0.5)
     assert pipe.end()
     assert [(end.asked, end.code) for end in ends] == [("", 0), ("", 0)]
@@ -48,10 +40,10 @@ def test_a_piece_that_nobody_takes(tmp_path: Path, ends: list[End], monkeypatch:
     failing = Program("failing", "nobody", {}, tmp_path, ends, "no_such_module")
     pipe = Pipe(tmp_path / "pipe.ndjson", "seed", datetime.now(UTC), 100, failing)
     pipe.start()
-    until(lambda: ends)
+    wait_until(lambda: ends)
     assert not pipe.end()
     pipe.abandoned.set()
-    until(pipe.end)
+    wait_until(pipe.end)
     assert {end.code for end in ends} <= {1, -9}
 
 
@@ -80,7 +72,7 @@ def test_open_files(tmp_path: Path, ends: list[End], count: int) -> None:
     opening = f"import time; files = [open({str(path)!r}, 'w') for _ in range({count})]; print('x', file=files[0], flush=True)"
     program = Program("opener", "nobody", {}, tmp_path, ends, "timeit", "-n1", "-r1", f"{opening}; time.sleep({SECONDS})")
     program.start()
-    until(lambda: path.exists() and path.stat().st_size)
+    wait_until(lambda: path.exists() and path.stat().st_size)
     assert bool(list(open_files({"opener": program}))) is (count == MOST_FILES)
     assert program.kill()
     assert program.wait(SECONDS)

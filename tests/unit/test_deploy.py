@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -116,3 +117,19 @@ def test_the_devcontainer_has_what_make_demo_needs() -> None:
     assert done.returncode == 0, done.stderr
     assert "pip install" in done.stdout
     assert subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def test_what_an_extra_includes_is_said_in_the_makefile_too() -> None:
+    """For what is installed with an extra is not installed again."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    said = re.findall(r"^WITHIN_([a-z]+) := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert said
+    for extra, within in said:
+        assert set(within.split()) <= included(extras, extra)
+
+
+def included(extras: dict[str, list[str]], extra: str) -> set[str]:
+    """The extras of this project that come with one."""
+    named = re.findall(r"\bpgsegments\[([a-z,]+)\]", " ".join(extras[extra]))
+    direct = {name for names in named for name in names.split(",")}
+    return direct.union(*(included(extras, name) for name in direct))
