@@ -12,6 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
+from demo.pipeline import EPOCH
 from tests.browsing import CHROMIUM, Demo, Window, chromium, running_demo
 from tests.conftest import ROOT, copy_checkout
 from tests.loading import wait_until
@@ -187,10 +188,12 @@ def test_everything_is_folded_anew(window: Window) -> None:
     wait_until(lambda: "✓ dbt test" in window.text("Nothing is lost"))
 
 
-def reset(window: Window) -> None:
+def reset(demo: Demo, window: Window) -> None:
     """Empty everything by the button."""
+    before = demo.one(EPOCH)
     window.press("Reset")
     window.press("Empty everything")
+    wait_until(lambda: demo.one(EPOCH) not in (None, before))
     window.await_nothing_lost()
 
 
@@ -201,7 +204,7 @@ def test_a_wrong_membership_is_seen_and_kept(demo: Demo, window: Window) -> None
     wait_until(lambda: "✗ dbt test has found" in window.text("Nothing is lost"))
     assert "memberships_equal_the_fold" in window.text("Nothing is lost")
     assert "something is wrong" in window.text("Nothing is lost")
-    reset(window)
+    reset(demo, window)
 
 
 def test_lost_toggles_are_said_to_be_lost(demo: Demo, window: Window) -> None:
@@ -214,7 +217,7 @@ def test_lost_toggles_are_said_to_be_lost(demo: Demo, window: Window) -> None:
     window.switch("listener")
     wait_until(lambda: re.search(r"[1-9][\d,]* toggles are lost", window.text("Nothing is lost")))
     assert "something is wrong" in window.text("Nothing is lost")
-    reset(window)
+    reset(demo, window)
 
 
 def test_dead_letters_are_neither_lost_nor_on_their_way(demo: Demo, window: Window) -> None:
@@ -226,12 +229,15 @@ def test_dead_letters_are_neither_lost_nor_on_their_way(demo: Demo, window: Wind
     wait_until(lambda: "every toggle has reached the webhook" in window.text("Nothing is lost"))
     assert "lost:" not in window.text("Nothing is lost")
     window.turn("events/s", 500)
-    reset(window)
+    reset(demo, window)
 
 
 def test_somebody_else_empties_the_tables(demo: Demo, window: Window) -> None:
     await_growth(demo, EVENTS, 1000)
-    demo.fetch("select segment_reset()")
+    with demo.server.connect("demo") as connection:
+        connection.execute("select segment_reset()")
+        ((theirs,),) = connection.execute(EPOCH).fetchall()
+    wait_until(lambda: demo.one(EPOCH) not in (None, theirs))  # the demo has begun anew with them
     wait_until(lambda: "somebody has emptied the tables" in window.text("Faults"))
     window.await_nothing_lost()
     wait_until(lambda: "vendor=" in window.text("Newest files of the lake"))
